@@ -1,0 +1,247 @@
+// Conversions between Python arguments and the option types of the C++ interface.
+//
+// Pair: int or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit and Reduction: their names.
+// DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name. Shape: int or a sequence of ints.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include "cnnx/cnnx.h"
+
+namespace py = pybind11;
+
+namespace cnnx::bindings {
+
+/// An int, or an object with __index__ such as NumPy's integers; never a bool or a float.
+inline bool load_integer(py::handle source, int64_t& value) {
+  if (!source || PyBool_Check(source.ptr()) || !PyIndex_Check(source.ptr())) return false;
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(source.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    return false;
+  }
+  value = PyLong_AsLongLong(index.ptr());
+  if (value == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    throw py::value_error("[argument] integers must fit 64 bits; got " + std::string(py::str(index)) + ".");
+  }
+  return true;
+}
+
+/// A sequence of integers (not a string); false for anything else.
+inline bool load_integers(py::handle source, std::vector<int64_t>& values) {
+  if (!source || !(PyTuple_Check(source.ptr()) || PyList_Check(source.ptr()))) return false;
+  values.clear();
+  for (const py::handle item : py::reinterpret_borrow<py::sequence>(source)) {
+    int64_t value = 0;
+    if (!load_integer(item, value)) return false;
+    values.push_back(value);
+  }
+  return true;
+}
+
+}  // namespace cnnx::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<cnnx::Pair> {
+  PYBIND11_TYPE_CASTER(cnnx::Pair, const_name("int | tuple[int, int]"));
+  bool load(handle source, bool) {
+    int64_t both = 0;
+    if (cnnx::bindings::load_integer(source, both)) {
+      value = cnnx::Pair(both);
+      return true;
+    }
+    std::vector<int64_t> values;
+    if (!cnnx::bindings::load_integers(source, values) || values.size() != 2) return false;
+    value = cnnx::Pair(values[0], values[1]);
+    return true;
+  }
+  static handle cast(const cnnx::Pair& pair, return_value_policy, handle) { return make_tuple(pair.h, pair.w).release(); }
+};
+
+template <>
+struct type_caster<cnnx::Padding> {
+  PYBIND11_TYPE_CASTER(cnnx::Padding, const_name("int | tuple[int, int] | tuple[int, int, int, int] | str"));
+  bool load(handle source, bool) {
+    if (source && PyUnicode_Check(source.ptr())) {
+      const auto text = source.cast<std::string>();
+      if (text != "same" && text != "valid") {
+        throw value_error("[padding] expected an int, (h, w), (top, bottom, left, right), \"same\" or \"valid\"; got \"" + text + "\".");
+      }
+      value = text == "same" ? cnnx::Padding::same() : cnnx::Padding::valid();
+      return true;
+    }
+    int64_t all = 0;
+    if (cnnx::bindings::load_integer(source, all)) {
+      value = cnnx::Padding(all);
+      return true;
+    }
+    std::vector<int64_t> v;
+    if (!cnnx::bindings::load_integers(source, v) || (v.size() != 2 && v.size() != 4)) return false;
+    value = v.size() == 2 ? cnnx::Padding(v[0], v[1]) : cnnx::Padding(v[0], v[1], v[2], v[3]);
+    return true;
+  }
+  static handle cast(const cnnx::Padding& p, return_value_policy, handle) {
+    if (p.is_same) return str("same").release();
+    if (p.top == p.bottom && p.left == p.right) return make_tuple(p.top, p.left).release();
+    return make_tuple(p.top, p.bottom, p.left, p.right).release();
+  }
+};
+
+template <>
+struct type_caster<cnnx::Fit> {
+  PYBIND11_TYPE_CASTER(cnnx::Fit, const_name("str | None"));
+  bool load(handle source, bool) {
+    if (source.is_none()) {
+      value = cnnx::Fit::kDefault;
+      return true;
+    }
+    if (!source || !PyUnicode_Check(source.ptr())) return false;
+    const auto text = source.cast<std::string>();
+    if (text == "floor") {
+      value = cnnx::Fit::kFloor;
+    } else if (text == "ceil") {
+      value = cnnx::Fit::kCeil;
+    } else if (text == "strict") {
+      value = cnnx::Fit::kStrict;
+    } else {
+      throw value_error("[fit] expected \"floor\", \"ceil\" or \"strict\"; got \"" + text + "\".");
+    }
+    return true;
+  }
+  static handle cast(cnnx::Fit fit, return_value_policy, handle) {
+    switch (fit) {
+      case cnnx::Fit::kFloor: return str("floor").release();
+      case cnnx::Fit::kCeil: return str("ceil").release();
+      case cnnx::Fit::kStrict: return str("strict").release();
+      default: return none().release();
+    }
+  }
+};
+
+template <>
+struct type_caster<cnnx::Reduction> {
+  PYBIND11_TYPE_CASTER(cnnx::Reduction, const_name("str"));
+  bool load(handle source, bool) {
+    if (!source || !PyUnicode_Check(source.ptr())) return false;
+    const auto text = source.cast<std::string>();
+    if (text != "mean" && text != "sum" && text != "none") {
+      throw value_error("[reduction] expected \"mean\", \"sum\" or \"none\"; got \"" + text + "\".");
+    }
+    value = text == "mean" ? cnnx::Reduction::kMean : text == "sum" ? cnnx::Reduction::kSum : cnnx::Reduction::kNone;
+    return true;
+  }
+  static handle cast(cnnx::Reduction reduction, return_value_policy, handle) {
+    return str(reduction == cnnx::Reduction::kMean ? "mean" : reduction == cnnx::Reduction::kSum ? "sum" : "none").release();
+  }
+};
+
+template <>
+struct type_caster<cnnx::Shape> {
+  PYBIND11_TYPE_CASTER(cnnx::Shape, const_name("int | Sequence[int]"));
+  bool load(handle source, bool) {
+    int64_t length = 0;
+    if (cnnx::bindings::load_integer(source, length)) {
+      value = cnnx::Shape{length};
+      return true;
+    }
+    std::vector<int64_t> values;
+    if (!cnnx::bindings::load_integers(source, values)) return false;
+    value = cnnx::Shape(std::span<const int64_t>(values));
+    return true;
+  }
+  static handle cast(const cnnx::Shape& shape, return_value_policy, handle) {
+    tuple result(static_cast<size_t>(shape.rank()));
+    for (int axis = 0; axis < shape.rank(); ++axis) result[static_cast<size_t>(axis)] = shape[axis];
+    return result.release();
+  }
+};
+
+}  // namespace pybind11::detail
+
+namespace cnnx::bindings {
+
+// DType and Device are bound classes (bind_tensor.cpp); arguments also accept their names. These wrap such arguments.
+
+/// An argument that names a dtype.
+struct DTypeArg {
+  DType value = DType::kFloat32;
+};
+/// An argument that names a device.
+struct DeviceArg {
+  Device value;
+};
+
+inline bool load_dtype(py::handle source, DType& value) {
+  if (py::isinstance<DType>(source)) {
+    value = source.cast<DType>();
+    return true;
+  }
+  if (PyUnicode_Check(source.ptr())) {
+    value = parse_dtype(source.cast<std::string>());
+    return true;
+  }
+  if (source.is_none() || !(PyType_Check(source.ptr()) || py::hasattr(source, "kind"))) return false;
+  // np.float32 the type, np.dtype("float32"), and Python's own float, int and bool
+  if (source.ptr() == reinterpret_cast<PyObject*>(&PyFloat_Type)) return value = DType::kFloat32, true;
+  if (source.ptr() == reinterpret_cast<PyObject*>(&PyLong_Type)) return value = DType::kInt64, true;
+  if (source.ptr() == reinterpret_cast<PyObject*>(&PyBool_Type)) return value = DType::kBool, true;
+  const char* attribute = PyType_Check(source.ptr()) ? "__name__" : "name";
+  if (!py::hasattr(source, attribute)) return false;
+  auto name = py::str(source.attr(attribute)).cast<std::string>();
+  if (name == "bool_") name = "bool";
+  value = parse_dtype(name);
+  return true;
+}
+
+}  // namespace cnnx::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<cnnx::bindings::DTypeArg> {
+  PYBIND11_TYPE_CASTER(cnnx::bindings::DTypeArg, const_name("DType | str"));
+  bool load(handle source, bool) { return source && cnnx::bindings::load_dtype(source, value.value); }
+  static handle cast(const cnnx::bindings::DTypeArg& dtype, return_value_policy, handle) { return pybind11::cast(dtype.value).release(); }
+};
+
+template <>
+struct type_caster<cnnx::bindings::DeviceArg> {
+  PYBIND11_TYPE_CASTER(cnnx::bindings::DeviceArg, const_name("Device | str"));
+  bool load(handle source, bool) {
+    if (!source) return false;
+    if (PyUnicode_Check(source.ptr())) {
+      value.value = cnnx::Device(source.cast<std::string>());
+      return true;
+    }
+    if (!isinstance<cnnx::Device>(source)) return false;
+    value.value = source.cast<cnnx::Device>();
+    return true;
+  }
+  static handle cast(const cnnx::bindings::DeviceArg& device, return_value_policy, handle) { return pybind11::cast(device.value).release(); }
+};
+
+}  // namespace pybind11::detail
+
+namespace cnnx::bindings {
+
+/// Releases the GIL for the whole call.
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+inline Tensor or_undefined(const std::optional<Tensor>& tensor) { return tensor.value_or(Tensor()); }
+/// None for an undefined tensor.
+inline py::object or_none(const Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
+
+void bind_tensor(py::module_& m);
+void bind_ops(py::module_& m);
+void bind_loss(py::module_& m);
+void bind_nn(py::module_& m);
+void bind_layers(py::module_& m);
+void bind_optim(py::module_& m);
+void bind_io(py::module_& m);
+
+}  // namespace cnnx::bindings

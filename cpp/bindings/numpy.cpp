@@ -1,0 +1,66 @@
+// Exchange with NumPy.
+#include "numpy.h"
+
+namespace cnnx::bindings {
+namespace {
+
+py::dtype numpy_dtype(DType dtype) { return py::dtype(std::string(dtype_name(dtype))); }
+
+/// Keeps a Python object alive until the buffer on its memory is released, from whatever thread that happens.
+std::function<void()> keep_alive(py::object owner) {
+  auto* held = new py::object(std::move(owner));
+  return [held] {
+    if (!Py_IsInitialized()) return;
+    const py::gil_scoped_acquire gil;
+    delete held;
+  };
+}
+
+DType natural_dtype(const py::array& array) {
+  switch (array.dtype().kind()) {
+    case 'b': return DType::kBool;
+    case 'i':
+    case 'u': return DType::kInt64;
+    case 'f': return array.dtype().itemsize() > 4 ? DType::kFloat64 : DType::kFloat32;
+    default:
+      throw py::type_error("[tensor] expected numbers or booleans; got a NumPy array of dtype " +
+                           py::str(array.dtype()).cast<std::string>() + ".");
+  }
+}
+
+Shape shape_of(const py::array& array) {
+  const std::vector<int64_t> sizes(array.shape(), array.shape() + array.ndim());
+  return Shape(std::span<const int64_t>(sizes));
+}
+
+}  // namespace
+
+Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
+  const DType target = dtype.value_or(natural_dtype(array));
+  natural_dtype(array);  // refuses text, objects, complex numbers
+  const auto numpy = py::module_::import("numpy");
+  const py::array converted = numpy.attr("ascontiguousarray")(array, numpy_dtype(target));
+  Tensor result = empty(shape_of(array), {target});
+  if (converted.nbytes() > 0) std::memcpy(result.raw_data(), converted.data(), static_cast<size_t>(converted.nbytes()));
+  return result;
+}
+
+Tensor share_array(const py::array& array) {
+  const DType dtype = natural_dtype(array);
+  const int flags = array.flags();
+  const bool native = array.dtype().is(numpy_dtype(dtype)) || array.dtype().equal(numpy_dtype(dtype));
+  const bool usable = (flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) && (flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) &&
+                      (flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) && native;
+  if (!usable || array.size() == 0) return tensor_from_array(array, std::nullopt);
+  return from_memory(const_cast<void*>(array.data()), shape_of(array), {dtype}, keep_alive(array));
+}
+
+py::array array_from_tensor(const Tensor& tensor) {
+  const Tensor host = tensor.detach().to(Device());
+  auto* held = new Tensor(host);
+  const py::capsule owner(held, [](void* pointer) { delete static_cast<Tensor*>(pointer); });
+  const std::vector<py::ssize_t> shape(host.shape().begin(), host.shape().end());
+  return py::array(numpy_dtype(host.dtype()), shape, held->raw_data(), owner);
+}
+
+}  // namespace cnnx::bindings

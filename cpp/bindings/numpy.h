@@ -1,0 +1,21 @@
+// Tensors to and from NumPy arrays and DLPack capsules.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include "casters.h"
+
+namespace cnnx::bindings {
+
+/// Copies an array into a new tensor. Without a dtype, floating arrays keep float64 (float16 becomes float32), integers
+/// become int64, booleans stay.
+Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype);
+/// Shares the array's memory where dtype and layout allow (C order, aligned, native, writable), else copies.
+Tensor share_array(const py::array& array);
+/// A writable array on the tensor's own memory; the tensor lives as long as the array.
+py::array array_from_tensor(const Tensor& tensor);
+
+py::capsule to_dlpack(const Tensor& tensor);
+Tensor from_dlpack(const py::object& source);
+
+}  // namespace cnnx::bindings

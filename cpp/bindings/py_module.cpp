@@ -1,0 +1,121 @@
+// The Python side of modules: overridden methods, and garbage collection through C++ children.
+#include "py_module.h"
+
+namespace cnnx::bindings {
+namespace {
+
+using py::detail::get_object_handle;
+using py::detail::get_type_info;
+
+py::handle object_of(const void* base, const std::type_info& type) {
+  return get_object_handle(base, get_type_info(type, /*throw_if_missing=*/true));
+}
+
+bool has_own_attribute(py::handle self, const char* name) {
+  const auto dict = py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr));
+  return dict.contains(name);
+}
+
+}  // namespace
+
+bool PythonModule::is_customised(const void* base, const std::type_info& type) const {
+  const signed char known = customised_.load(std::memory_order_relaxed);
+  if (known >= 0) return known != 0;
+  const py::gil_scoped_acquire gil;
+  const py::handle self = object_of(base, type);
+  if (!self) return false;  // still in the constructor
+  const bool customised = Py_TYPE(self.ptr()) != get_type_info(type)->type;
+  signed char unknown = -1;
+  customised_.compare_exchange_strong(unknown, customised ? 1 : 0, std::memory_order_relaxed);
+  return customised_.load(std::memory_order_relaxed) != 0;
+}
+
+py::object PythonModule::find_override(const void* base, const std::type_info& type, const char* name) {
+  const py::handle self = object_of(base, type);
+  if (!self) return {};
+  PyObject* bound = reinterpret_cast<PyObject*>(get_type_info(type)->type);
+  const bool is_own = py::getattr(py::type::handle_of(self), name).is(py::getattr(bound, name));
+  if (is_own && !has_own_attribute(self, name)) return {};
+  return self.attr(name);
+}
+
+std::string PythonModule::class_name(const void* base, const std::type_info& type) {
+  const py::gil_scoped_acquire gil;
+  const py::handle self = object_of(base, type);
+  return self ? py::type::handle_of(self).attr("__name__").cast<std::string>() : "Module";
+}
+
+Tensor PythonModule::as_tensor(const py::object& result, const std::string& class_name) {
+  if (!py::isinstance<Tensor>(result)) {
+    throw py::type_error("[module] forward of " + class_name + " must return a Tensor here; got " +
+                         py::type::handle_of(result).attr("__name__").cast<std::string>() + ".");
+  }
+  return result.cast<Tensor>();
+}
+
+bool is_initialised(py::handle self) {
+  return reinterpret_cast<py::detail::instance*>(self.ptr())->get_value_and_holder().holder_constructed();
+}
+
+Module& module_of(py::handle self) {
+  if (!py::isinstance<Module>(self)) throw py::type_error("[module] expected a Module.");
+  if (!is_initialised(self)) {
+    throw std::runtime_error("[module] call super().__init__() first in __init__ of " +
+                             py::type::handle_of(self).attr("__name__").cast<std::string>() + ".");
+  }
+  return self.cast<Module&>();
+}
+
+// ---- Garbage collection ----------------------------------------------------------------------------------------------
+//
+// A parent holds its children in C++, where the cycle collector cannot look. It is told of a child's Python object only if
+// this parent's is the one C++ reference that keeps the object alive, so that no reference is counted twice or without
+// being the collector's to break.
+
+namespace {
+
+using PythonOwner = py::detail::smart_holder_type_caster_support::shared_ptr_trampoline_self_life_support;
+
+int visit_children(const Module& module, visitproc visit, void* arg) {
+  for (const auto& [name, child] : module.named_children()) {
+    if (child.use_count() != 1) continue;
+    if (const auto* owner = std::get_deleter<PythonOwner>(child)) {
+      Py_VISIT(owner->self);
+    } else if (const int stop = visit_children(*child, visit, arg)) {
+      return stop;
+    }
+  }
+  return 0;
+}
+
+/// The module of a Python object that is the module's only owner, else null.
+Module* owned_module(PyObject* self) {
+  auto value = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder();
+  if (!value.holder_constructed() || value.holder<py::smart_holder>().vptr.use_count() != 1) return nullptr;
+  return py::cast<Module*>(py::handle(self));
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  if (const int stop = py::detail::pybind11_traverse(self, visit, arg)) return stop;
+  const Module* module = owned_module(self);
+  return module ? visit_children(*module, visit, arg) : 0;
+}
+
+int clear(PyObject* self) {
+  if (Module* module = owned_module(self)) {
+    const Module::NamedModules children = module->named_children();
+    for (const auto& [name, child] : children) module->unregister(name);
+  }
+  return py::detail::pybind11_clear(self);
+}
+
+}  // namespace
+
+py::custom_type_setup module_type_setup() {
+  return py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+    heap_type->ht_type.tp_traverse = traverse;
+    heap_type->ht_type.tp_clear = clear;
+  });
+}
+
+}  // namespace cnnx::bindings

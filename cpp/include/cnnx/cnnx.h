@@ -1,0 +1,13 @@
+// cnnx: convolutional networks in C++20. Includes the whole public interface.
+#pragma once
+
+#include "cnnx/device.h"
+#include "cnnx/error.h"
+#include "cnnx/io.h"
+#include "cnnx/loss.h"
+#include "cnnx/module.h"
+#include "cnnx/nn.h"
+#include "cnnx/ops.h"
+#include "cnnx/optim.h"
+#include "cnnx/tensor.h"
+#include "cnnx/version.h"

@@ -1,0 +1,165 @@
+// Tensor: a handle on a contiguous, row-major buffer with shape, dtype, device and an optional gradient record.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cnnx/device.h"
+
+namespace cnnx {
+
+enum class DType : unsigned char { kBool, kInt64, kFloat32, kFloat64 };
+
+CNNX_API std::string_view dtype_name(DType dtype);
+/// Parses "bool", "int64", "float32" or "float64".
+CNNX_API DType parse_dtype(std::string_view name);
+CNNX_API int64_t dtype_size(DType dtype);
+constexpr bool is_floating(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat64; }
+
+/// Up to eight axis lengths, stored inline. Images are (N, C, H, W).
+class CNNX_API Shape {
+ public:
+  static constexpr int kMaxRank = 8;
+
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
+  explicit Shape(std::span<const int64_t> sizes);
+
+  int rank() const { return rank_; }
+  int64_t operator[](int axis) const { return sizes_[static_cast<size_t>(axis)]; }
+  int64_t& operator[](int axis) { return sizes_[static_cast<size_t>(axis)]; }
+  const int64_t* begin() const { return sizes_.data(); }
+  const int64_t* end() const { return sizes_.data() + rank_; }
+  int64_t numel() const;
+  void push_back(int64_t size);
+  bool operator==(const Shape& other) const;
+  /// "(2, 3)" as Python writes a tuple.
+  std::string str() const;
+
+ private:
+  std::array<int64_t, kMaxRank> sizes_{};
+  int rank_ = 0;
+};
+
+struct TensorImpl;
+struct Node;
+
+class CNNX_API Tensor {
+ public:
+  /// An undefined tensor: "no bias", "no gradient".
+  Tensor() = default;
+  explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
+
+  bool defined() const { return impl_ != nullptr; }
+  explicit operator bool() const { return defined(); }
+  const Shape& shape() const;
+  int64_t size(int axis) const;  ///< Length of an axis; negative axes count from the end.
+  int rank() const { return shape().rank(); }
+  int64_t numel() const { return shape().numel(); }
+  DType dtype() const;
+  Device device() const;
+
+  /// The buffer; T is float, double, int64_t or bool and must match dtype().
+  template <class T>
+  T* data();
+  template <class T>
+  const T* data() const;
+  void* raw_data();
+  const void* raw_data() const;
+
+  /// The single value of a one-element tensor, converted to double (exact for all but large int64).
+  double item() const;
+  int64_t item_int() const;
+  std::vector<double> to_vector() const;  ///< All values in row-major order.
+  std::string str() const;
+
+  // Gradients.
+  bool requires_grad() const;
+  Tensor& set_requires_grad(bool on);
+  bool is_leaf() const;
+  Tensor grad() const;  ///< Undefined until a backward pass has reached this leaf.
+  void set_grad(const Tensor& grad);
+  /// Accumulates d(this)/d(leaf) into every leaf's grad. A tensor of one element needs no gradient argument.
+  void backward(const Tensor& gradient = {}, bool retain_graph = false) const;
+  Tensor detach() const;  ///< The same buffer without the gradient record.
+
+  // Copies and conversions; all but copy_, fill_ and set_data are recorded on the tape.
+  Tensor clone() const;
+  Tensor contiguous_copy() const { return clone(); }
+  Tensor to(DType dtype) const;
+  Tensor to(Device device) const;
+  /// Writes the values of source (same shape, any dtype) into this buffer. Not recorded.
+  Tensor& copy_(const Tensor& source);
+  Tensor& fill_(double value);
+  /// Makes this handle, and every copy of it, refer to other's buffer, shape and dtype; keeps requires_grad.
+  void set_data(const Tensor& other);
+
+  // Views of the same buffer.
+  Tensor reshape(const Shape& shape) const;  ///< One length may be -1.
+  Tensor flatten(int start_axis = 0, int end_axis = -1) const;
+  Tensor squeeze(int axis) const;
+  Tensor unsqueeze(int axis) const;
+
+  // Copies.
+  Tensor transpose(int axis0, int axis1) const;
+  Tensor select(int64_t index) const;                                     ///< x[index] on the first axis.
+  Tensor slice(int64_t start, int64_t stop, int64_t step = 1) const;      ///< x[start:stop:step] on the first axis.
+  Tensor index_rows(const Tensor& rows) const;                            ///< x[rows] with int64 rows on the first axis.
+
+  // Element-wise and reductions; see ops.h for the free functions.
+  Tensor sum(std::span<const int> axes = {}, bool keepdim = false) const;
+  Tensor mean(std::span<const int> axes = {}, bool keepdim = false) const;
+  Tensor max(std::span<const int> axes = {}, bool keepdim = false) const;
+  Tensor min(std::span<const int> axes = {}, bool keepdim = false) const;
+  Tensor argmax(std::optional<int> axis = std::nullopt, bool keepdim = false) const;
+
+  const std::shared_ptr<TensorImpl>& impl() const { return impl_; }
+
+ private:
+  std::shared_ptr<TensorImpl> impl_;
+};
+
+// Creation. Values are zero, one, given, uniform in [0, 1) or standard normal.
+struct TensorOptions {
+  DType dtype = DType::kFloat32;
+  Device device = {};
+  bool requires_grad = false;
+};
+CNNX_API Tensor empty(const Shape& shape, TensorOptions options = {});
+CNNX_API Tensor zeros(const Shape& shape, TensorOptions options = {});
+CNNX_API Tensor ones(const Shape& shape, TensorOptions options = {});
+CNNX_API Tensor full(const Shape& shape, double value, TensorOptions options = {});
+CNNX_API Tensor rand(const Shape& shape, TensorOptions options = {});
+CNNX_API Tensor randn(const Shape& shape, TensorOptions options = {});
+CNNX_API Tensor arange(double start, double stop, double step = 1, TensorOptions options = {});
+/// Copies values (row-major) into a new tensor.
+CNNX_API Tensor tensor(std::span<const double> values, const Shape& shape, TensorOptions options = {});
+/// Wraps memory owned by somebody else; `release` runs when the last handle is gone.
+CNNX_API Tensor from_memory(void* data, const Shape& shape, TensorOptions options, std::function<void()> release);
+
+/// Seeds the generator behind rand, randn, dropout and initialisation.
+CNNX_API void manual_seed(uint64_t seed);
+
+/// While one lives, this thread records nothing on the tape.
+class CNNX_API NoGradGuard {
+ public:
+  NoGradGuard();
+  ~NoGradGuard();
+  NoGradGuard(const NoGradGuard&) = delete;
+  NoGradGuard& operator=(const NoGradGuard&) = delete;
+
+ private:
+  bool previous_;
+};
+CNNX_API bool is_grad_enabled();
+CNNX_API void set_grad_enabled(bool on);
+
+}  // namespace cnnx

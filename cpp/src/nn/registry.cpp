@@ -1,0 +1,48 @@
+// The layers by name, each made from default arguments that the reader fills in.
+#include "nn/registry.h"
+
+#include "nn/fields.h"
+
+namespace cnnx {
+namespace {
+
+template <class L>
+std::shared_ptr<Module> build(FieldVisitor& reader) {
+  if constexpr (std::same_as<typename L::Args, NoArgs>) {
+    return std::make_shared<L>();
+  } else {
+    typename L::Args args;
+    visit(reader, args);
+    return std::make_shared<L>(args);
+  }
+}
+
+}  // namespace
+
+const std::map<std::string, LayerBuilder>& layer_registry() {
+  static const std::map<std::string, LayerBuilder> kRegistry{
+      {"AdaptiveAvgPool2d", build<AdaptiveAvgPool2d>},
+      {"AdaptiveMaxPool2d", build<AdaptiveMaxPool2d>},
+      {"AvgPool2d", build<AvgPool2d>},
+      {"BatchNorm2d", build<BatchNorm2d>},
+      {"Conv2d", build<Conv2d>},
+      {"Dropout", build<Dropout>},
+      {"Flatten", build<Flatten>},
+      {"GELU", build<GELU>},
+      {"Identity", build<Identity>},
+      {"LPPool2d", build<LPPool2d>},
+      {"LeakyReLU", build<LeakyReLU>},
+      {"Linear", build<Linear>},
+      {"LogSoftmax", build<LogSoftmax>},
+      {"MaxPool2d", build<MaxPool2d>},
+      {"ReLU", build<ReLU>},
+      {"Sequential", [](FieldVisitor&) { return std::make_shared<Sequential>(); }},
+      {"SiLU", build<SiLU>},
+      {"Sigmoid", build<Sigmoid>},
+      {"Softmax", build<Softmax>},
+      {"Tanh", build<Tanh>},
+  };
+  return kRegistry;
+}
+
+}  // namespace cnnx

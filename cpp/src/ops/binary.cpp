@@ -1,0 +1,205 @@
+// add, sub, mul, div, pow and comparisons with NumPy broadcasting and dtype promotion (bool < int64 < float32 < float64).
+#include "ops/binary.h"
+
+#include "autograd.h"
+#include "check.h"
+#include "kernels.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+
+Shape broadcast_shape(std::string_view op, const Shape& a, const Shape& b) {
+  const int rank = std::max(a.rank(), b.rank());
+  Shape result;
+  for (int axis = 0; axis < rank; ++axis) {
+    const int axis_a = axis - (rank - a.rank()), axis_b = axis - (rank - b.rank());
+    const int64_t size_a = axis_a < 0 ? 1 : a[axis_a], size_b = axis_b < 0 ? 1 : b[axis_b];
+    check(size_a == size_b || size_a == 1 || size_b == 1, op,
+          "shapes do not broadcast; got {} and {}. Lengths must be equal or 1, counted from the last axis.", a, b);
+    result.push_back(size_a == 1 ? size_b : size_a);
+  }
+  return result;
+}
+
+Broadcast make_broadcast(const Shape& a, const Shape& b, const Shape& result) {
+  Broadcast g;
+  g.numel = result.numel();
+  int64_t stride_a = 1, stride_b = 1;
+  // From the last axis; axes are collected in reverse and merged when both operands continue where the last one ended.
+  for (int back = 0; back < result.rank(); ++back) {
+    const int64_t size = result[result.rank() - 1 - back];
+    const int64_t size_a = back < a.rank() ? a[a.rank() - 1 - back] : 1;
+    const int64_t size_b = back < b.rank() ? b[b.rank() - 1 - back] : 1;
+    if (size == 1) continue;
+    const int64_t step_a = size_a == 1 ? 0 : stride_a, step_b = size_b == 1 ? 0 : stride_b;
+    const auto top = static_cast<size_t>(g.rank) - 1;
+    if (g.rank > 0 && step_a == g.stride_a[top] * g.sizes[top] && step_b == g.stride_b[top] * g.sizes[top]) {
+      g.sizes[top] *= size;
+    } else {
+      const auto next = static_cast<size_t>(g.rank++);
+      g.sizes[next] = size;
+      g.stride_a[next] = step_a;
+      g.stride_b[next] = step_b;
+    }
+    stride_a *= size_a;
+    stride_b *= size_b;
+  }
+  if (g.rank == 0) {
+    g.rank = 1;
+    g.sizes[0] = 1;
+  }
+  std::reverse(g.sizes.begin(), g.sizes.begin() + g.rank);
+  std::reverse(g.stride_a.begin(), g.stride_a.begin() + g.rank);
+  std::reverse(g.stride_b.begin(), g.stride_b.begin() + g.rank);
+  return g;
+}
+
+Tensor sum_to(const Tensor& grad, const Shape& shape) {
+  if (grad.shape() == shape) return grad;
+  const int extra = grad.rank() - shape.rank();
+  std::vector<int> axes;
+  for (int axis = 0; axis < grad.rank(); ++axis) {
+    if (axis < extra || (shape[axis - extra] == 1 && grad.shape()[axis] != 1)) axes.push_back(axis);
+  }
+  if (axes.empty()) return grad.reshape(shape);
+  return sum(grad, axes).reshape(shape);
+}
+
+namespace {
+
+DType promote(DType a, DType b) { return std::max(a, b); }
+
+Tensor run(BinaryOp op, const Tensor& a, const Tensor& b, const Shape& shape) {
+  Tensor y = empty(shape, {a.dtype(), a.device()});
+  if (y.numel() == 0) return y;
+  const Broadcast g = make_broadcast(a.shape(), b.shape(), shape);
+  const auto apply = [&](auto t) {
+    using T = decltype(t);
+    kernels<BinaryKernels<T>>(a.device()).apply(op, g, a.data<T>(), b.data<T>(), y.data<T>());
+  };
+  if (a.dtype() == DType::kInt64) {
+    apply(int64_t{});
+  } else {
+    dispatch_floating(a.dtype(), apply);
+  }
+  return y;
+}
+
+/// Gradients of y = op(a, b) before the sum over repeated axes.
+Tensor grad_a(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b) {
+  switch (op) {
+    case BinaryOp::kMul: return gy * b;
+    case BinaryOp::kDiv: return gy / b;
+    case BinaryOp::kPow: return gy * b * pow(a, b - 1.0);
+    default: return gy;
+  }
+}
+Tensor grad_b(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b, const Tensor& y) {
+  switch (op) {
+    case BinaryOp::kAdd: return gy;
+    case BinaryOp::kSub: return -gy;
+    case BinaryOp::kMul: return gy * a;
+    case BinaryOp::kDiv: return -(gy * y / b);
+    default: return gy * y * log(a);
+  }
+}
+
+struct OpName {
+  BinaryOp op;
+  const char* name;
+};
+
+Tensor binary(OpName what, Tensor a, Tensor b) {
+  const auto [op, name] = what;
+  check(a.defined() && b.defined(), name, "expected two tensors; got an undefined one.");
+  check_same_device(name, a, b);
+  const Shape shape = broadcast_shape(name, a.shape(), b.shape());
+  DType dtype = std::max(promote(a.dtype(), b.dtype()), DType::kInt64);
+  if (op == BinaryOp::kDiv && !is_floating(dtype)) dtype = DType::kFloat32;
+  a = a.to(dtype);
+  b = b.to(dtype);
+  Tensor y = run(op, a, b, shape);
+  if (!grad_needed({&a, &b})) return y;
+  const bool need_a = a.requires_grad(), need_b = b.requires_grad();
+  const bool linear = op == BinaryOp::kAdd || op == BinaryOp::kSub;
+  Saved saved_a, saved_b, saved_y;
+  if (!linear) {
+    const bool needs_a_value = need_b || op == BinaryOp::kPow;
+    if (needs_a_value && op != BinaryOp::kDiv) saved_a = save(a);
+    if (need_a || op != BinaryOp::kMul) saved_b = save(b);
+    if (need_b && (op == BinaryOp::kDiv || op == BinaryOp::kPow)) saved_y = save(y);
+  }
+  return record(name, y, {&a, &b},
+                [=, shape_a = a.shape(), shape_b = b.shape()](const Tensor& gy) {
+                  const Tensor& va = saved_a.get(name);
+                  const Tensor& vb = saved_b.get(name);
+                  Gradients grads(2);
+                  if (need_a) grads[0] = sum_to(grad_a(op, gy, va, vb), shape_a);
+                  if (need_b) grads[1] = sum_to(grad_b(op, gy, va, vb, saved_y.get(name)), shape_b);
+                  return grads;
+                });
+}
+
+/// A number as an operand: of x's dtype, but a fraction turns integers into float32.
+Tensor scalar_like(const Tensor& x, double value) {
+  check(x.defined(), "tensor", "an undefined tensor was used.");
+  const bool fraction = !is_floating(x.dtype()) && value != static_cast<double>(static_cast<int64_t>(value));
+  return full({}, value, {fraction ? DType::kFloat32 : x.dtype() == DType::kBool ? DType::kInt64 : x.dtype(), x.device()});
+}
+
+}  // namespace
+
+Tensor add(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kAdd, "add"}, a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kSub, "sub"}, a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kMul, "mul"}, a, b); }
+Tensor div(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kDiv, "div"}, a, b); }
+Tensor pow(const Tensor& a, const Tensor& b) {
+  if (b.defined() && a.defined() && !is_floating(a.dtype()) && !is_floating(b.dtype()) && b.numel() > 0) {
+    check(min(b.to(DType::kInt64)).item_int() >= 0, "pow", "integers have no negative integer powers. Convert with .to(\"float32\").");
+  }
+  return binary({BinaryOp::kPow, "pow"}, a, b);
+}
+
+Tensor operator+(const Tensor& a, double b) { return add(a, scalar_like(a, b)); }
+Tensor operator-(const Tensor& a, double b) { return sub(a, scalar_like(a, b)); }
+Tensor operator*(const Tensor& a, double b) { return mul(a, scalar_like(a, b)); }
+Tensor operator/(const Tensor& a, double b) { return div(a, scalar_like(a, b)); }
+Tensor operator+(double a, const Tensor& b) { return add(scalar_like(b, a), b); }
+Tensor operator-(double a, const Tensor& b) { return sub(scalar_like(b, a), b); }
+Tensor operator*(double a, const Tensor& b) { return mul(scalar_like(b, a), b); }
+Tensor operator/(double a, const Tensor& b) { return div(scalar_like(b, a), b); }
+
+Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
+  check(a.defined() && b.defined(), "compare", "expected two tensors; got an undefined one.");
+  check_same_device("compare", a, b);
+  const Shape shape = broadcast_shape("compare", a.shape(), b.shape());
+  Tensor y = empty(shape, {DType::kBool, a.device()});
+  if (y.numel() == 0) return y;
+  const DType dtype = std::max(promote(a.dtype(), b.dtype()), DType::kInt64);
+  const Tensor va = a.detach().to(dtype), vb = b.detach().to(dtype);
+  const Broadcast g = make_broadcast(a.shape(), b.shape(), shape);
+  const auto apply = [&](auto t) {
+    using T = decltype(t);
+    kernels<BinaryKernels<T>>(a.device()).compare(comparison, g, va.data<T>(), vb.data<T>(), y.data<bool>());
+  };
+  if (dtype == DType::kInt64) {
+    apply(int64_t{});
+  } else {
+    dispatch_floating(dtype, apply);
+  }
+  return y;
+}
+
+Tensor accumulate(Tensor a, const Tensor& b) {
+  const bool alone = a.impl().use_count() == 1 && a.impl()->storage.use_count() == 1;
+  if (!alone) return add(a, b);
+  if (a.numel() == 0) return a;
+  dispatch_floating(a.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<BinaryKernels<T>>(a.device())
+        .apply(BinaryOp::kAdd, make_broadcast(a.shape(), b.shape(), a.shape()), a.data<T>(), b.data<T>(), a.data<T>());
+  });
+  return a;
+}
+
+}  // namespace cnnx

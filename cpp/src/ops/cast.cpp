@@ -1,0 +1,66 @@
+// to(dtype), to(device), clone, copy_ and fill_.
+#include "ops/cast.h"
+
+#include <cmath>
+
+#include "autograd.h"
+#include "check.h"
+#include "kernels.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+namespace {
+
+Tensor converted(const Tensor& x, DType dtype) {
+  Tensor y = empty(x.shape(), {dtype, x.device()});
+  kernels<CastKernels>(x.device()).convert(x.numel(), x.dtype(), x.raw_data(), dtype, y.raw_data());
+  return y;
+}
+
+/// A write in place is refused where it would falsify a gradient.
+void check_writable(const char* op, const Tensor& x) {
+  check<std::runtime_error>(!is_grad_enabled() || !x.requires_grad(), op,
+                            "a tensor that requires a gradient cannot be written in place. Do it under no_grad().");
+}
+
+}  // namespace
+
+Tensor Tensor::clone() const {
+  Tensor y = converted(*this, dtype());
+  if (!grad_needed({this})) return y;
+  return record("clone", y, {this}, [](const Tensor& gy) -> Gradients { return {gy}; });
+}
+
+Tensor Tensor::to(DType target) const {
+  if (target == dtype()) return *this;
+  Tensor y = converted(*this, target);
+  if (!is_floating(target) || !grad_needed({this})) return y;
+  return record("to", y, {this}, [from = dtype()](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
+}
+
+Tensor Tensor::to(Device target) const {
+  if (target == device()) return *this;
+  raise_no_cuda();
+}
+
+Tensor& Tensor::copy_(const Tensor& source) {
+  check_writable("copy_", *this);
+  check(source.defined() && source.shape() == shape(), "copy_", "expected a source of shape {}; got {}.", shape(),
+        source.defined() ? source.shape() : Shape());
+  check_same_device("copy_", *this, source);
+  if (raw_data() != source.raw_data()) {
+    kernels<CastKernels>(device()).convert(numel(), source.dtype(), source.raw_data(), dtype(), raw_data());
+    impl_->storage->bump_version();
+  }
+  return *this;
+}
+
+Tensor& Tensor::fill_(double value) {
+  check_writable("fill_", *this);
+  check(dtype() != DType::kInt64 || std::abs(value) < 0x1p63, "fill_", "the value must fit int64; got {}.", value);
+  kernels<CastKernels>(device()).fill(numel(), dtype(), value, raw_data());
+  impl_->storage->bump_version();
+  return *this;
+}
+
+}  // namespace cnnx

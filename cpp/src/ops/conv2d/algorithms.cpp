@@ -1,0 +1,57 @@
+// The ordered list of convolution algorithms, and the pin of set_conv_algorithm().
+#include <array>
+#include <atomic>
+
+#include "check.h"
+#include "kernels.h"
+#include "ops/conv2d/conv2d.h"
+
+namespace cnnx {
+namespace {
+std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
+}
+
+template <class T>
+std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
+  static const std::array<const Conv2dKernels<T>*, 2> cpu{&kernels<DepthwiseConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
+  if (device.is_cuda()) raise_no_cuda();
+  return cpu;
+}
+
+template <class T>
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, Device device) {
+  const auto list = conv2d_algorithms<T>(device);
+  const int pin = pinned.load(std::memory_order_relaxed);
+  if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g)) return *list[static_cast<size_t>(pin)];
+  for (const auto* algorithm : list) {
+    if (algorithm->accepts(g)) return *algorithm;
+  }
+  return *list.back();
+}
+
+template std::span<const Conv2dKernels<float>* const> conv2d_algorithms(Device);
+template std::span<const Conv2dKernels<double>* const> conv2d_algorithms(Device);
+template const Conv2dKernels<float>& choose_conv2d(const Conv2dGeometry&, Device);
+template const Conv2dKernels<double>& choose_conv2d(const Conv2dGeometry&, Device);
+
+std::vector<std::string> conv_algorithms() {
+  std::vector<std::string> names;
+  for (const auto* algorithm : conv2d_algorithms<float>(Device())) names.emplace_back(algorithm->name);
+  return names;
+}
+
+void set_conv_algorithm(std::string_view name) {
+  const std::vector<std::string> names = conv_algorithms();
+  const auto found = std::find(names.begin(), names.end(), name);
+  std::string known = "\"auto\"";
+  for (const std::string& each : names) known += ", \"" + each + "\"";
+  check(name == "auto" || found != names.end(), "set_conv_algorithm", "expected one of {}; got \"{}\".", known, name);
+  pinned.store(name == "auto" ? -1 : static_cast<int>(found - names.begin()), std::memory_order_relaxed);
+}
+
+std::string conv_algorithm() {
+  const int pin = pinned.load(std::memory_order_relaxed);
+  return pin < 0 ? "auto" : conv_algorithms()[static_cast<size_t>(pin)];
+}
+
+}  // namespace cnnx

@@ -1,0 +1,59 @@
+// Convolution: geometry, and the table of kernels that each algorithm fills.
+#pragma once
+
+#include <span>
+
+#include "ops/window.h"
+
+namespace cnnx {
+
+/// N batch, C in channels, K out channels, H W input, R S kernel, OH OW output.
+struct Conv2dGeometry {
+  int64_t batch = 0;
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int64_t groups = 1;
+  WindowAxis h;
+  WindowAxis w;
+
+  int64_t group_in() const { return in_channels / groups; }
+  int64_t group_out() const { return out_channels / groups; }
+  int64_t input_plane() const { return h.input * w.input; }
+  int64_t output_plane() const { return h.output * w.output; }
+  /// Weights of one filter, (C / groups) * R * S.
+  int64_t filter_size() const { return group_in() * h.kernel * w.kernel; }
+};
+
+/// Checks the arguments and works out the output size. Raises std::invalid_argument.
+Conv2dGeometry conv2d_geometry(const Shape& x, const Shape& weight, const ConvOptions& options);
+
+enum class ConvPass : unsigned char { kForward, kBackwardInput, kBackwardWeight };
+
+/// One algorithm. x (N, C, H, W), w (K, C / groups, R, S), b (K) or null, y (N, K, OH, OW), all contiguous. Outputs are
+/// overwritten. The workspace has workspace_bytes(g, pass) bytes, aligned to 64.
+template <class T>
+struct Conv2dKernels {
+  const char* name;
+  bool (*accepts)(const Conv2dGeometry& g);
+  int64_t (*workspace_bytes)(const Conv2dGeometry& g, ConvPass pass);
+  void (*forward)(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace);
+  void (*backward_input)(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace);
+  void (*backward_weight)(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace);
+  /// gb[k] = sum of gy over batch and plane.
+  void (*backward_bias)(const Conv2dGeometry& g, const T* gy, T* gb);
+};
+
+/// Tags that tell the algorithms' tables apart in kernels<K>().
+template <class T>
+struct Im2colConv2d : Conv2dKernels<T> {};
+template <class T>
+struct DepthwiseConv2d : Conv2dKernels<T> {};
+
+/// The algorithms of a device in order of preference; the last accepts every geometry.
+template <class T>
+std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device);
+/// The first that accepts the geometry, or the pinned one if it does.
+template <class T>
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, Device device);
+
+}  // namespace cnnx

@@ -1,0 +1,205 @@
+// Convolution as a matrix product over im2col columns; takes every geometry.
+//
+// Forward: y (K, positions) = w (K, C R S) times columns. Backward through the input: columns = w^T gy, added back by
+// col2im. Backward through the weight: gy times the columns transposed. Columns are made for a block of output positions at
+// a time that fits in cache, so the whole im2col matrix never exists. A 1x1 kernel with stride 1 and no padding needs no
+// columns: the image is the matrix.
+//
+// Each pass cuts its work into units by geometry alone and deals them in runs to at most kSlots slots, which own the
+// workspace; threads take slots. Results therefore do not depend on the number of threads.
+#include <cstring>
+
+#include "blas.h"
+#include "kernels.h"
+#include "ops/conv2d/bias.h"
+#include "ops/conv2d/im2col.h"
+#include "parallel.h"
+
+namespace cnnx::CNNX_ISA {
+namespace {
+
+constexpr int64_t kBlockBytes = 1 << 19;  // of columns: half of a 1 MiB second-level cache
+constexpr int64_t kSlots = 64;
+constexpr int64_t kEnoughUnits = 16;        // a backward pass with fewer images than this is cut further
+constexpr int64_t kPartialBytes = 1 << 22;  // all partial weight gradients together
+
+bool is_pointwise(const Conv2dGeometry& g) {
+  const auto unit = [](const WindowAxis& a) {
+    return a.kernel == 1 && a.stride == 1 && a.pad_before == 0 && a.output == a.input;
+  };
+  return unit(g.h) && unit(g.w);
+}
+
+/// Blocks of output positions, and the values of one block's columns.
+template <class T>
+struct Blocks {
+  explicit Blocks(const Conv2dGeometry& g) {
+    const int64_t fit = kBlockBytes / (static_cast<int64_t>(sizeof(T)) * g.filter_size());
+    positions = std::max<int64_t>(1, std::min(g.output_plane(), std::max<int64_t>(64, fit / 16 * 16)));
+    count = (g.output_plane() + positions - 1) / positions;
+    values = is_pointwise(g) ? 0 : (g.filter_size() * positions + 15) / 16 * 16;
+  }
+  int64_t positions, count, values;
+};
+
+/// Units dealt to slots in runs.
+struct Deal {
+  explicit Deal(int64_t unit_count)
+      : units(unit_count), slots(std::min(units, kSlots)), run(slots ? (units + slots - 1) / slots : 0) {}
+  int64_t units, slots, run;
+
+  /// Calls fn(slot, unit) for all units, slots in parallel.
+  template <class F>
+  void for_each(F fn) const {
+    parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) {
+        for (int64_t unit = slot * run; unit < std::min(units, (slot + 1) * run); ++unit) fn(slot, unit);
+      }
+    });
+  }
+};
+
+/// Backward through the input: a unit is a run of channels of one image and group.
+struct ChannelCut {
+  explicit ChannelCut(const Conv2dGeometry& g) {
+    const int64_t images = std::max<int64_t>(1, g.batch * g.groups);
+    const int64_t parts = std::min(g.group_in(), std::max<int64_t>(1, kEnoughUnits / images));
+    channels = (g.group_in() + parts - 1) / parts;
+    count = (g.group_in() + channels - 1) / channels;
+  }
+  int64_t channels, count;
+};
+
+/// Backward through the weight: partial sums, each over every `partials`-th (image, block).
+template <class T>
+int64_t partial_count(const Conv2dGeometry& g) {
+  const int64_t bytes = g.out_channels * g.filter_size() * static_cast<int64_t>(sizeof(T));
+  return std::max<int64_t>(1, std::min({g.batch * Blocks<T>(g).count, kEnoughUnits, kPartialBytes / bytes}));
+}
+
+bool accepts(const Conv2dGeometry&) { return true; }
+
+template <class T>
+int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
+  const Blocks<T> blocks(g);
+  int64_t values = 0;
+  if (pass == ConvPass::kForward) {
+    values = Deal(g.batch * g.groups * blocks.count).slots * blocks.values;
+  } else if (pass == ConvPass::kBackwardInput) {
+    values = Deal(g.batch * g.groups * ChannelCut(g).count).slots * blocks.values;
+  } else {
+    const int64_t partials = partial_count<T>(g);
+    values = partials * blocks.values + (partials > 1 ? partials * g.out_channels * g.filter_size() : 0);
+  }
+  return values * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace) {
+  const Blocks<T> blocks(g);
+  const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
+  Deal(g.batch * g.groups * blocks.count).for_each([&](int64_t slot, int64_t unit) {
+    const int64_t image_group = unit / blocks.count, group = image_group % g.groups;
+    const int64_t begin = unit % blocks.count * blocks.positions, n = std::min(plane - begin, blocks.positions);
+    const T* image = x + image_group * g.group_in() * g.input_plane();
+    const T* matrix = image + begin;
+    int64_t ld = plane;
+    if (!is_pointwise(g)) {
+      T* columns = static_cast<T*>(workspace) + slot * blocks.values;
+      im2col(g, g.group_in(), image, begin, begin + n, columns, n);
+      matrix = columns;
+      ld = n;
+    }
+    T* out = y + image_group * K * plane + begin;
+    for (int64_t k = 0; b && k < K; ++k) std::fill(out + k * plane, out + k * plane + n, b[group * K + k]);
+    gemm<T>(false, false, K, n, CRS, T(1), w + group * K * CRS, CRS, matrix, ld, b ? T(1) : T(0), out, plane);
+  });
+}
+
+template <class T>
+void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
+  const Blocks<T> blocks(g);
+  const ChannelCut cut(g);
+  const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane(), taps = g.h.kernel * g.w.kernel;
+  Deal(g.batch * g.groups * cut.count).for_each([&](int64_t slot, int64_t unit) {
+    const int64_t image_group = unit / cut.count, first = unit % cut.count * cut.channels;
+    const int64_t channels = std::min(cut.channels, g.group_in() - first);
+    const T* weight = w + image_group % g.groups * K * CRS + first * taps;
+    const T* grad = gy + image_group * K * plane;
+    T* image = gx + (image_group * g.group_in() + first) * g.input_plane();
+    if (is_pointwise(g)) {
+      gemm<T>(true, false, channels, plane, K, T(1), weight, CRS, grad, plane, T(0), image, plane);
+      return;
+    }
+    std::fill(image, image + channels * g.input_plane(), T(0));
+    T* columns = static_cast<T*>(workspace) + slot * blocks.values;
+    for (int64_t begin = 0; begin < plane; begin += blocks.positions) {
+      const int64_t n = std::min(plane - begin, blocks.positions);
+      gemm<T>(true, false, channels * taps, n, K, T(1), weight, CRS, grad + begin, plane, T(0), columns, n);
+      col2im(g, channels, columns, n, begin, begin + n, image);
+    }
+  });
+}
+
+/// gw[group] (=|+=) gy times columns^T for one image and block of positions; `multiply` is gemm or parallel_gemm.
+template <class T, class Multiply>
+void add_weight_product(const Conv2dGeometry& g, const Blocks<T>& blocks, int64_t unit, bool first, const T* x, const T* gy, T* gw,
+                        T* columns, Multiply multiply) {
+  const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
+  const int64_t begin = unit % blocks.count * blocks.positions, n = std::min(plane - begin, blocks.positions);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    const int64_t image_group = unit / blocks.count * g.groups + group;
+    const T* image = x + image_group * g.group_in() * g.input_plane();
+    const bool pointwise = is_pointwise(g);
+    if (!pointwise) im2col(g, g.group_in(), image, begin, begin + n, columns, n);
+    multiply(false, true, K, CRS, n, T(1), gy + image_group * K * plane + begin, plane, pointwise ? image + begin : columns,
+             pointwise ? plane : n, first ? T(0) : T(1), gw + group * K * CRS, CRS);
+  }
+}
+
+template <class T>
+void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace) {
+  const Blocks<T> blocks(g);
+  const int64_t partials = partial_count<T>(g), weight = g.out_channels * g.filter_size(), units = g.batch * blocks.count;
+  T* const columns = static_cast<T*>(workspace);
+  if (units == 0) {
+    std::fill(gw, gw + weight, T(0));
+  } else if (partials == 1) {  // large weights: the product itself is cut
+    for (int64_t unit = 0; unit < units; ++unit) {
+      add_weight_product(g, blocks, unit, unit == 0, x, gy, gw, columns, parallel_gemm<T>);
+    }
+  } else {
+    T* const sums = columns + partials * blocks.values;
+    parallel_for(partials, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        for (int64_t unit = part; unit < units; unit += partials) {
+          add_weight_product(g, blocks, unit, unit == part, x, gy, sums + part * weight, columns + part * blocks.values, gemm<T>);
+        }
+      }
+    });
+    parallel_for(weight, item_grain(partials), [&](int64_t begin, int64_t end) {
+      std::memcpy(gw + begin, sums + begin, static_cast<size_t>(end - begin) * sizeof(T));
+      for (int64_t part = 1; part < partials; ++part) {
+        const T* from = sums + part * weight;
+        for (int64_t i = begin; i < end; ++i) gw[i] += from[i];
+      }
+    });
+  }
+}
+
+template <class T>
+constexpr Im2colConv2d<T> kTable{
+    {"im2col", accepts, workspace_bytes<T>, forward<T>, backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
+
+}  // namespace
+
+template <>
+const Im2colConv2d<float>& table() {
+  return kTable<float>;
+}
+template <>
+const Im2colConv2d<double>& table() {
+  return kTable<double>;
+}
+
+}  // namespace cnnx::CNNX_ISA

@@ -1,0 +1,59 @@
+// The global generator, and rand, randn and in-place random filling.
+#include "random.h"
+
+#include <atomic>
+
+#include "check.h"
+#include "kernels.h"
+#include "ops/random_kernels.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+namespace {
+std::atomic<uint64_t> global_seed{0};
+std::atomic<uint64_t> streams{0};
+}  // namespace
+
+void manual_seed(uint64_t seed) {
+  global_seed.store(seed);
+  streams.store(0);
+}
+
+Philox next_stream() { return {global_seed.load(), streams.fetch_add(1)}; }
+
+void fill_uniform(Tensor& x, double low, double high) {
+  check_floating("uniform", x);
+  dispatch_floating(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<RandomKernels<T>>(x.device()).uniform(x.numel(), next_stream(), static_cast<T>(low), static_cast<T>(high), x.data<T>());
+  });
+  x.impl()->storage->bump_version();
+}
+
+void fill_normal(Tensor& x, double mean, double std) {
+  check_floating("normal", x);
+  dispatch_floating(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<RandomKernels<T>>(x.device()).normal(x.numel(), next_stream(), static_cast<T>(mean), static_cast<T>(std), x.data<T>());
+  });
+  x.impl()->storage->bump_version();
+}
+
+namespace {
+template <class Fill>
+Tensor filled(const char* op, const Shape& shape, const TensorOptions& options, Fill fill) {
+  check(is_floating(options.dtype), op, "random values are float32 or float64; got {}.", options.dtype);
+  Tensor x = empty(shape, {options.dtype, options.device});
+  fill(x);
+  return x.set_requires_grad(options.requires_grad);
+}
+}  // namespace
+
+Tensor rand(const Shape& shape, TensorOptions options) {
+  return filled("rand", shape, options, [](Tensor& x) { fill_uniform(x, 0, 1); });
+}
+Tensor randn(const Shape& shape, TensorOptions options) {
+  return filled("randn", shape, options, [](Tensor& x) { fill_normal(x, 0, 1); });
+}
+
+}  // namespace cnnx

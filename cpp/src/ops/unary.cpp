@@ -1,0 +1,60 @@
+// neg, exp, log, sqrt, abs and clip. Integers go through float32 for exp, log and sqrt; the others keep them.
+#include "ops/unary.h"
+
+#include <limits>
+
+#include "autograd.h"
+#include "check.h"
+#include "kernels.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+namespace {
+
+Tensor unary(UnaryOp op, const char* name, Tensor x, double low = 0, double high = 0) {
+  check(x.defined(), name, "expected a tensor; got an undefined one.");
+  const DType given = x.dtype();
+  if (!is_floating(given)) x = x.to(given == DType::kBool ? DType::kFloat32 : DType::kFloat64);
+  Tensor y = empty_like(x);
+  dispatch_floating(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<UnaryKernels<T>>(x.device())
+        .forward(op, x.numel(), static_cast<T>(low), static_cast<T>(high), x.data<T>(), y.data<T>());
+  });
+  if (!is_floating(given)) {
+    const bool stays_integer = op == UnaryOp::kNeg || op == UnaryOp::kAbs || op == UnaryOp::kClip;
+    return y.to(stays_integer ? DType::kInt64 : DType::kFloat32);
+  }
+  if (!grad_needed({&x})) return y;
+  const bool needs_x = op == UnaryOp::kLog || op == UnaryOp::kAbs || op == UnaryOp::kClip;
+  const bool needs_y = op == UnaryOp::kExp || op == UnaryOp::kSqrt;
+  return record(name, y, {&x},
+                [=, saved_x = needs_x ? save(x) : Saved(), saved_y = needs_y ? save(y) : Saved()](const Tensor& gy) -> Gradients {
+                  Tensor gx = empty_like(gy);
+                  dispatch_floating(gy.dtype(), [&](auto t) {
+                    using T = decltype(t);
+                    const T* vx = needs_x ? saved_x.get(name).template data<T>() : nullptr;
+                    const T* vy = needs_y ? saved_y.get(name).template data<T>() : nullptr;
+                    kernels<UnaryKernels<T>>(gy.device())
+                        .backward(op, gy.numel(), static_cast<T>(low), static_cast<T>(high), vx, vy, gy.data<T>(), gx.data<T>());
+                  });
+                  return {gx};
+                });
+}
+
+}  // namespace
+
+Tensor neg(const Tensor& x) { return unary(UnaryOp::kNeg, "neg", x); }
+Tensor exp(const Tensor& x) { return unary(UnaryOp::kExp, "exp", x); }
+Tensor log(const Tensor& x) { return unary(UnaryOp::kLog, "log", x); }
+Tensor sqrt(const Tensor& x) { return unary(UnaryOp::kSqrt, "sqrt", x); }
+Tensor abs(const Tensor& x) { return unary(UnaryOp::kAbs, "abs", x); }
+
+Tensor clip(const Tensor& x, std::optional<double> min, std::optional<double> max) {
+  check(min || max, "clip", "expected min, max or both; got neither.");
+  check(!min || !max || *min <= *max, "clip", "min must not exceed max; got min={}, max={}.", min.value_or(0), max.value_or(0));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  return unary(UnaryOp::kClip, "clip", x, min.value_or(-kInfinity), max.value_or(kInfinity));
+}
+
+}  // namespace cnnx

@@ -1,0 +1,41 @@
+// Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): value i of a stream depends on (seed, offset, i) only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "cnnx/tensor.h"
+
+namespace cnnx {
+
+struct Philox {
+  uint64_t seed = 0;
+  uint64_t offset = 0;  // the stream
+
+  /// The 128 random bits of one counter.
+  std::array<uint32_t, 4> operator()(uint64_t counter) const {
+    std::array<uint32_t, 4> x{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
+                              static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)};
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const uint64_t p0 = uint64_t{0xD2511F53} * x[0], p1 = uint64_t{0xCD9E8D57} * x[2];
+      x = {static_cast<uint32_t>(p1 >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(p1),
+           static_cast<uint32_t>(p0 >> 32) ^ x[3] ^ k1, static_cast<uint32_t>(p0)};
+      k0 += 0x9E3779B9;
+      k1 += 0xBB67AE85;
+    }
+    return x;
+  }
+};
+
+/// A fresh stream of the global generator.
+Philox next_stream();
+
+/// Fill a floating tensor in place with values of a fresh stream.
+void fill_uniform(Tensor& x, double low, double high);
+void fill_normal(Tensor& x, double mean, double std);
+
+/// Uniform in [0, 1) from 32 bits: 24 bits of them, so that float32 holds it exactly.
+inline float uniform01(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+
+}  // namespace cnnx

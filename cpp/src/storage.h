@@ -1,0 +1,49 @@
+// Reference-counted buffers, and the caching allocator behind them.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "cnnx/device.h"
+
+namespace cnnx {
+
+/// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
+class Storage {
+ public:
+  Storage(size_t bytes, Device device);
+  Storage(void* data, size_t bytes, Device device, std::function<void()> release);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+  uint32_t version() const { return version_.load(std::memory_order_relaxed); }
+  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  Device device_;
+  std::atomic<uint32_t> version_{0};
+  std::function<void()> release_;  // empty: the buffer is the allocator's
+};
+
+/// Scratch memory for one kernel call, from the caching allocator.
+class Workspace {
+ public:
+  Workspace(size_t bytes, Device device) : storage_(bytes ? std::make_unique<Storage>(bytes, device) : nullptr) {}
+  void* data() const { return storage_ ? storage_->data() : nullptr; }
+
+ private:
+  std::unique_ptr<Storage> storage_;
+};
+
+/// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
+void* allocate(size_t bytes, Device device);
+void deallocate(void* data, size_t bytes, Device device) noexcept;
+
+}  // namespace cnnx

@@ -1,0 +1,276 @@
+// Tensor: shapes, dtypes, creation and access. Operations on values live in ops/.
+#include "cnnx/tensor.h"
+
+#include <cmath>
+#include <iomanip>
+#include <limits>
+
+#include "autograd.h"
+#include "check.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+
+std::string_view dtype_name(DType dtype) {
+  switch (dtype) {
+    case DType::kBool: return "bool";
+    case DType::kInt64: return "int64";
+    case DType::kFloat32: return "float32";
+    default: return "float64";
+  }
+}
+
+DType parse_dtype(std::string_view name) {
+  for (const DType dtype : {DType::kBool, DType::kInt64, DType::kFloat32, DType::kFloat64}) {
+    if (dtype_name(dtype) == name) return dtype;
+  }
+  fail("dtype", "expected \"float32\", \"float64\", \"int64\" or \"bool\"; got \"{}\".", name);
+}
+
+int64_t dtype_size(DType dtype) {
+  return dtype == DType::kBool ? 1 : dtype == DType::kFloat32 ? 4 : 8;
+}
+
+Shape::Shape(std::span<const int64_t> sizes) {
+  check(sizes.size() <= kMaxRank, "shape", "a tensor has at most {} axes; got {}.", kMaxRank, sizes.size());
+  for (const int64_t size : sizes) push_back(size);
+}
+
+int64_t Shape::numel() const {
+  int64_t count = 1;
+  for (const int64_t size : *this) count *= size;
+  return count;
+}
+
+void Shape::push_back(int64_t size) {
+  check(rank_ < kMaxRank, "shape", "a tensor has at most {} axes.", kMaxRank);
+  sizes_[static_cast<size_t>(rank_++)] = size;
+}
+
+bool Shape::operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+std::string Shape::str() const {
+  std::string text = "(";
+  for (int axis = 0; axis < rank_; ++axis) text += (axis ? ", " : "") + std::to_string((*this)[axis]);
+  return text + (rank_ == 1 ? ",)" : ")");
+}
+
+// ---- Creation --------------------------------------------------------------------------------------------------------
+
+Tensor make_tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = std::move(storage);
+  impl->shape = shape;
+  impl->dtype = dtype;
+  return Tensor(std::move(impl));
+}
+
+Tensor empty(const Shape& shape, TensorOptions options) {
+  int64_t limit = std::numeric_limits<int64_t>::max() / dtype_size(options.dtype);
+  for (const int64_t size : shape) {
+    check(size >= 0, "empty", "axis lengths must not be negative; got shape {}.", shape);
+    check(size <= 1 || shape.numel() == 0 || limit / size > 0, "empty", "shape {} has too many elements.", shape);
+    if (size > 0) limit /= size;
+  }
+  const auto bytes = static_cast<size_t>(shape.numel() * dtype_size(options.dtype));
+  Tensor result = make_tensor(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
+  if (options.requires_grad) result.set_requires_grad(true);
+  return result;
+}
+
+Tensor full(const Shape& shape, double value, TensorOptions options) {
+  Tensor result = empty(shape, {options.dtype, options.device});
+  result.fill_(value);
+  return result.set_requires_grad(options.requires_grad);
+}
+
+Tensor zeros(const Shape& shape, TensorOptions options) { return full(shape, 0, options); }
+Tensor ones(const Shape& shape, TensorOptions options) { return full(shape, 1, options); }
+Tensor empty_like(const Tensor& x, const Shape& shape) { return empty(shape, {x.dtype(), x.device()}); }
+Tensor empty_like(const Tensor& x) { return empty_like(x, x.shape()); }
+Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), {x.dtype(), x.device()}); }
+
+Tensor tensor(std::span<const double> values, const Shape& shape, TensorOptions options) {
+  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor", "shape {} needs {} values; got {}.", shape,
+        shape.numel(), values.size());
+  Tensor result = empty(shape, {options.dtype});
+  dispatch_all(options.dtype, [&](auto t) {
+    using T = decltype(t);
+    std::transform(values.begin(), values.end(), result.data<T>(), [](double v) { return static_cast<T>(v); });
+  });
+  if (options.device.is_cuda()) result = result.to(options.device);
+  return result.set_requires_grad(options.requires_grad);
+}
+
+Tensor arange(double start, double stop, double step, TensorOptions options) {
+  check(step != 0 && std::isfinite(start) && std::isfinite(stop) && std::isfinite(step), "arange",
+        "start, stop and step must be finite and step not zero; got {}, {}, {}.", start, stop, step);
+  const double count = std::max(0.0, std::ceil((stop - start) / step));
+  check(count < 1e15, "arange", "the range from {} to {} by {} has too many values.", start, stop, step);
+  Tensor result = empty({static_cast<int64_t>(count)}, {options.dtype});
+  dispatch_all(options.dtype, [&](auto t) {
+    using T = decltype(t);
+    for (int64_t i = 0; i < result.numel(); ++i) result.data<T>()[i] = static_cast<T>(start + static_cast<double>(i) * step);
+  });
+  if (options.device.is_cuda()) result = result.to(options.device);
+  return result.set_requires_grad(options.requires_grad);
+}
+
+Tensor from_memory(void* data, const Shape& shape, TensorOptions options, std::function<void()> release) {
+  const auto bytes = static_cast<size_t>(shape.numel() * dtype_size(options.dtype));
+  Tensor result = make_tensor(std::make_shared<Storage>(data, bytes, options.device, std::move(release)), shape, options.dtype);
+  return result.set_requires_grad(options.requires_grad);
+}
+
+// ---- Access ----------------------------------------------------------------------------------------------------------
+
+namespace {
+TensorImpl& deref(const std::shared_ptr<TensorImpl>& impl) {
+  check(impl != nullptr, "tensor", "an undefined tensor was used.");
+  return *impl;
+}
+}  // namespace
+
+const Shape& Tensor::shape() const { return deref(impl_).shape; }
+DType Tensor::dtype() const { return deref(impl_).dtype; }
+Device Tensor::device() const { return deref(impl_).storage->device(); }
+int64_t Tensor::size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
+void* Tensor::raw_data() { return deref(impl_).storage->data(); }
+const void* Tensor::raw_data() const { return deref(impl_).storage->data(); }
+
+template <class T>
+T* Tensor::data() {
+  check(dtype() == dtype_of<T>(), "data", "the tensor holds {}; got a request for {}.", dtype(), dtype_of<T>());
+  return static_cast<T*>(raw_data());
+}
+template <class T>
+const T* Tensor::data() const {
+  return const_cast<Tensor*>(this)->data<T>();
+}
+#define CNNX_INSTANTIATE_DATA(T)             \
+  template CNNX_API T* Tensor::data<T>();    \
+  template CNNX_API const T* Tensor::data<T>() const;
+CNNX_INSTANTIATE_DATA(bool)
+CNNX_INSTANTIATE_DATA(int64_t)
+CNNX_INSTANTIATE_DATA(float)
+CNNX_INSTANTIATE_DATA(double)
+#undef CNNX_INSTANTIATE_DATA
+
+double Tensor::item() const {
+  check(numel() == 1, "item", "only a tensor of one element converts to a number; got shape {}.", shape());
+  return to_vector()[0];
+}
+
+int64_t Tensor::item_int() const {
+  check(numel() == 1, "item", "only a tensor of one element converts to a number; got shape {}.", shape());
+  return dtype() == DType::kInt64 ? to(Device()).data<int64_t>()[0] : static_cast<int64_t>(item());
+}
+
+std::vector<double> Tensor::to_vector() const {
+  const Tensor host = detach().to(Device());
+  return dispatch_all(dtype(), [&](auto t) {
+    const auto* values = host.data<decltype(t)>();
+    return std::vector<double>(values, values + numel());
+  });
+}
+
+// ---- Gradient record -------------------------------------------------------------------------------------------------
+
+bool Tensor::requires_grad() const { return impl_ && impl_->node; }
+bool Tensor::is_leaf() const { return !impl_ || !impl_->node || impl_->node->is_leaf(); }
+
+Tensor& Tensor::set_requires_grad(bool on) {
+  TensorImpl& impl = deref(impl_);
+  check<std::runtime_error>(is_leaf(), "requires_grad", "only leaf tensors have a settable flag; this is the result of {}. Use detach().",
+                            impl.node ? impl.node->op : "");
+  check(!on || is_floating(impl.dtype), "requires_grad", "only float32 and float64 tensors have gradients; got {}.", impl.dtype);
+  if (on && !impl.node) impl.node = std::make_shared<Node>();
+  if (!on) impl.node = nullptr;
+  return *this;
+}
+
+Tensor Tensor::grad() const { return is_leaf() && requires_grad() ? impl_->node->grad : Tensor(); }
+
+void Tensor::set_grad(const Tensor& grad) {
+  if (!grad.defined()) {
+    if (requires_grad()) impl_->node->grad = {};
+    return;
+  }
+  check(requires_grad() && is_leaf(), "grad", "only a leaf that requires a gradient has one to set.");
+  check(grad.shape() == shape(), "grad", "the gradient must have the tensor's shape {}; got {}.", shape(), grad.shape());
+  check_like("grad", "the gradient", *this, grad);
+  impl_->node->grad = grad.detach();
+}
+
+Tensor Tensor::detach() const {
+  const TensorImpl& impl = deref(impl_);
+  return make_tensor(impl.storage, impl.shape, impl.dtype);
+}
+
+void Tensor::set_data(const Tensor& other) {
+  TensorImpl& impl = deref(impl_);
+  const TensorImpl& source = deref(other.impl_);
+  check(!impl.node || is_floating(source.dtype), "set_data", "a tensor with a gradient must stay floating; got {}.", source.dtype);
+  impl.storage = source.storage;
+  impl.shape = source.shape;
+  impl.dtype = source.dtype;
+  if (impl.node && impl.node->is_leaf()) impl.node->grad = {};
+}
+
+// ---- Text ------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr int64_t kEdgeItems = 3;  // shown at each end of an axis longer than 2 * kEdgeItems in a large tensor
+constexpr int64_t kSummarizeAbove = 1000;
+
+void print_values(std::ostream& out, const std::vector<double>& values, const Shape& shape, DType dtype, int axis, int64_t offset,
+                  int indent) {
+  if (axis == shape.rank()) {
+    const double value = values[static_cast<size_t>(offset)];
+    if (dtype == DType::kBool) {
+      out << (value != 0 ? "True" : "False");
+    } else if (dtype == DType::kInt64) {
+      out << static_cast<int64_t>(value);
+    } else {
+      std::ostringstream text;
+      text << std::setprecision(6) << value;
+      const bool plain = std::isfinite(value) && text.str().find_first_of(".e") == std::string::npos;
+      out << text.str() << (plain ? "." : "");
+    }
+    return;
+  }
+  int64_t stride = 1;
+  for (int next = axis + 1; next < shape.rank(); ++next) stride *= shape[next];
+  const bool summarize = shape.numel() > kSummarizeAbove && shape[axis] > 2 * kEdgeItems;
+  const bool last = axis == shape.rank() - 1;
+  const std::string separator = last ? ", " : ",\n" + std::string(static_cast<size_t>(indent) + 1, ' ');
+  out << '[';
+  for (int64_t i = 0; i < shape[axis]; ++i) {
+    if (i > 0) out << separator;
+    if (summarize && i == kEdgeItems) {
+      out << "...";
+      i = shape[axis] - kEdgeItems - 1;
+      continue;
+    }
+    print_values(out, values, shape, dtype, axis + 1, offset + i * stride, indent + 1);
+  }
+  out << ']';
+}
+
+}  // namespace
+
+std::string Tensor::str() const {
+  if (!defined()) return "tensor(undefined)";
+  std::ostringstream out;
+  out << "tensor(";
+  print_values(out, to_vector(), shape(), dtype(), 0, 0, 7);
+  if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0)) out << ", dtype=" << dtype_name(dtype());
+  if (numel() == 0 && rank() > 1) out << ", shape=" << shape().str();
+  if (device().is_cuda()) out << ", device=" << device().str();
+  if (requires_grad()) out << (is_leaf() ? ", requires_grad=True" : ", op=" + std::string(impl_->node->op));
+  out << ')';
+  return out.str();
+}
+
+}  // namespace cnnx

@@ -1,0 +1,95 @@
+"""Context managers over the core's switches: gradient recording and the fit mode."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from . import _core
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _GradMode:
+    """Switches recording on the tape for a block of code or, as a decorator, for a function."""
+
+    _recording: bool
+
+    def __init__(self) -> None:
+        self._previous: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._previous.append(_core.is_grad_enabled())
+        _core._set_grad_enabled(self._recording)
+
+    def __exit__(self, *exc: object) -> None:
+        _core._set_grad_enabled(self._previous.pop())
+
+    def __call__(self, function: _F) -> _F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
+
+
+class no_grad(_GradMode):
+    """Records nothing on the tape inside the block, which saves memory and time where no gradient is wanted.
+
+    Works as a context manager and as a decorator, and applies to the current thread.
+
+    Example:
+        >>> import cnnx
+        >>> w = cnnx.ones(2, requires_grad=True)
+        >>> with cnnx.no_grad():
+        ...     y = w * 2
+        >>> y.requires_grad
+        False
+    """
+
+    _recording = False
+
+
+class enable_grad(_GradMode):
+    """Records again inside a block under ``no_grad``.
+
+    Example:
+        >>> import cnnx
+        >>> w = cnnx.ones(2, requires_grad=True)
+        >>> with cnnx.no_grad(), cnnx.enable_grad():
+        ...     y = w * 2
+        >>> y.requires_grad
+        True
+    """
+
+    _recording = True
+
+
+class fit_mode:
+    """Sets what convolution and pooling do when the stride does not fit: "floor", "ceil" or "strict".
+
+    A call sets the mode for the whole process; used as a context manager it is restored at the end of the block. An
+    explicit ``fit=`` argument of an operation or layer takes precedence.
+
+    Args:
+        fit: "floor" crops (the default, as in PyTorch), "ceil" pads, "strict" raises a ValueError that says what would fit.
+
+    Example:
+        >>> import cnnx
+        >>> with cnnx.fit_mode("strict"):
+        ...     cnnx.functional.max_pool2d(cnnx.zeros(1, 1, 4, 5), 2)
+        Traceback (most recent call last):
+        ValueError: [max_pool2d] width 5 does not fit kernel 2, stride 2, padding 0: (5 - 2 + 0) / 2 + 1 = 2.5. Try width 4 or 6, or fit="floor".
+    """
+
+    def __init__(self, fit: str) -> None:
+        self._previous = _core.get_fit_mode()
+        _core._set_fit_mode(fit)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        _core._set_fit_mode(self._previous)
