@@ -177,7 +177,19 @@ CachingAllocator& allocator() {
 
 }  // namespace
 
+namespace {
+constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
+thread_local size_t budget = kUnlimited;
+}  // namespace
+
+AllocationBudget::AllocationBudget(size_t bytes) { budget = bytes; }
+AllocationBudget::~AllocationBudget() { budget = kUnlimited; }
+
 void* allocate(size_t bytes, Device device) {
+  if (budget != kUnlimited) {
+    check(bytes <= budget, "load", "the described model needs more memory than the file's tensors fill. The file is damaged.");
+    budget -= bytes;
+  }
   if (device.is_cuda()) raise_no_cuda();
   return allocator().allocate(bytes);
 }

@@ -42,6 +42,16 @@ class Workspace {
   std::unique_ptr<Storage> storage_;
 };
 
+/// While one lives, this thread may allocate no more than so many bytes in all; std::invalid_argument beyond. For building
+/// what a file describes: its description may ask for any size.
+class AllocationBudget {
+ public:
+  explicit AllocationBudget(size_t bytes);
+  ~AllocationBudget();
+  AllocationBudget(const AllocationBudget&) = delete;
+  AllocationBudget& operator=(const AllocationBudget&) = delete;
+};
+
 /// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
 void* allocate(size_t bytes, Device device);
 void deallocate(void* data, size_t bytes, Device device) noexcept;

@@ -1,4 +1,4 @@
-// Optimisers: one fused pass over all parameters a step.
+// Optimisers: one fused pass over all parameters a step. Formulas and defaults are torch.optim's.
 #pragma once
 
 #include <map>
@@ -22,18 +22,28 @@ class CNNX_API Optimizer {
 
   /// Updates every parameter that has a gradient.
   virtual void step() = 0;
+  virtual std::string type_name() const = 0;
   void zero_grad();  ///< Drops the gradients (sets them to undefined).
+  /// Adds parameters, leaves that are in no group yet. Raises std::invalid_argument.
+  void add_param_group(ParamGroup group);
   std::vector<ParamGroup>& param_groups() { return groups_; }
   /// State tensors of one parameter by name ("momentum_buffer", "exp_avg", ...); empty before its first step.
   using State = std::map<std::string, Tensor>;
-  std::vector<State>& state() { return state_; }
+  std::vector<State>& state() { return state_; }  ///< One entry a parameter, in the order of the groups.
+  /// Replaces the state. Raises std::invalid_argument unless each tensor is the step or has its parameter's shape.
+  void set_state(std::vector<State> state);
   double lr() const;
   void set_lr(double lr);  ///< For all groups.
 
  protected:
-  Optimizer(std::vector<ParamGroup> groups, const std::map<std::string, double>& defaults);
+  /// `name` appears in errors; `defaults` also lists the options that a group may have.
+  Optimizer(const char* name, std::vector<ParamGroup> groups, const std::map<std::string, double>& defaults);
   std::vector<ParamGroup> groups_;
-  std::vector<State> state_;  ///< One entry a parameter, in the order of the groups.
+  std::vector<State> state_;
+
+ private:
+  const char* name_;
+  std::map<std::string, double> defaults_;
 };
 
 struct SGDOptions {
@@ -48,6 +58,7 @@ class CNNX_API SGD : public Optimizer {
   explicit SGD(std::vector<Tensor> params, const SGDOptions& options = {});
   explicit SGD(std::vector<ParamGroup> groups, const SGDOptions& options = {});
   void step() override;
+  std::string type_name() const override { return "SGD"; }
 };
 
 struct AdamOptions {
@@ -57,15 +68,16 @@ struct AdamOptions {
   double eps = 1e-8;
   double weight_decay = 0;
 };
-/// Weight decay is added to the gradient.
+/// Kingma and Ba (2015). Weight decay is added to the gradient.
 class CNNX_API Adam : public Optimizer {
  public:
   explicit Adam(std::vector<Tensor> params, const AdamOptions& options = {});
   explicit Adam(std::vector<ParamGroup> groups, const AdamOptions& options = {});
   void step() override;
+  std::string type_name() const override { return "Adam"; }
 
  protected:
-  Adam(std::vector<ParamGroup> groups, const AdamOptions& options, bool decoupled_weight_decay);
+  Adam(const char* name, std::vector<ParamGroup> groups, const AdamOptions& options, bool decoupled_weight_decay);
 
  private:
   bool decoupled_weight_decay_ = false;
@@ -76,6 +88,39 @@ class CNNX_API AdamW : public Adam {
  public:
   explicit AdamW(std::vector<Tensor> params, const AdamOptions& options = {.weight_decay = 0.01});
   explicit AdamW(std::vector<ParamGroup> groups, const AdamOptions& options = {.weight_decay = 0.01});
+  std::string type_name() const override { return "AdamW"; }
+};
+
+struct RMSpropOptions {
+  double lr = 1e-2;
+  double alpha = 0.99;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double momentum = 0;
+  bool centered = false;
+};
+/// Hinton's lecture 6e: the gradient over the root of its running mean square.
+class CNNX_API RMSprop : public Optimizer {
+ public:
+  explicit RMSprop(std::vector<Tensor> params, const RMSpropOptions& options = {});
+  explicit RMSprop(std::vector<ParamGroup> groups, const RMSpropOptions& options = {});
+  void step() override;
+  std::string type_name() const override { return "RMSprop"; }
+};
+
+struct AdagradOptions {
+  double lr = 1e-2;
+  double lr_decay = 0;
+  double weight_decay = 0;
+  double eps = 1e-10;
+};
+/// Duchi et al. (2011).
+class CNNX_API Adagrad : public Optimizer {
+ public:
+  explicit Adagrad(std::vector<Tensor> params, const AdagradOptions& options = {});
+  explicit Adagrad(std::vector<ParamGroup> groups, const AdagradOptions& options = {});
+  void step() override;
+  std::string type_name() const override { return "Adagrad"; }
 };
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before.

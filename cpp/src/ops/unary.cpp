@@ -1,4 +1,5 @@
-// neg, exp, log, sqrt, abs and clip. Integers go through float32 for exp, log and sqrt; the others keep them.
+// Element-wise functions of one tensor; neg, exp, log, sqrt, abs and clip. Those of integers that give integers keep the
+// dtype, the others go through float64 to float32.
 #include "ops/unary.h"
 
 #include <limits>
@@ -11,38 +12,43 @@
 namespace cnnx {
 namespace {
 
-Tensor unary(UnaryOp op, const char* name, Tensor x, double low = 0, double high = 0) {
+bool keeps_integers(UnaryOp op) {
+  return op == UnaryOp::kNeg || op == UnaryOp::kAbs || op == UnaryOp::kClip || op == UnaryOp::kRelu;
+}
+
+bool backward_needs_output(UnaryOp op) {
+  return op == UnaryOp::kExp || op == UnaryOp::kSqrt || op == UnaryOp::kRelu || op == UnaryOp::kSigmoid || op == UnaryOp::kTanh;
+}
+
+bool backward_needs_input(UnaryOp op) { return op != UnaryOp::kNeg && !backward_needs_output(op); }
+
+}  // namespace
+
+Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
   check(x.defined(), name, "expected a tensor; got an undefined one.");
   const DType given = x.dtype();
   if (!is_floating(given)) x = x.to(given == DType::kBool ? DType::kFloat32 : DType::kFloat64);
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<UnaryKernels<T>>(x.device())
-        .forward(op, x.numel(), static_cast<T>(low), static_cast<T>(high), x.data<T>(), y.data<T>());
+    kernels<UnaryKernels<T>>(x.device()).forward(op, x.numel(), static_cast<T>(a), static_cast<T>(b), x.data<T>(), y.data<T>());
   });
-  if (!is_floating(given)) {
-    const bool stays_integer = op == UnaryOp::kNeg || op == UnaryOp::kAbs || op == UnaryOp::kClip;
-    return y.to(stays_integer ? DType::kInt64 : DType::kFloat32);
-  }
+  if (!is_floating(given)) return y.to(keeps_integers(op) ? DType::kInt64 : DType::kFloat32);
   if (!grad_needed({&x})) return y;
-  const bool needs_x = op == UnaryOp::kLog || op == UnaryOp::kAbs || op == UnaryOp::kClip;
-  const bool needs_y = op == UnaryOp::kExp || op == UnaryOp::kSqrt;
   return record(name, y, {&x},
-                [=, saved_x = needs_x ? save(x) : Saved(), saved_y = needs_y ? save(y) : Saved()](const Tensor& gy) -> Gradients {
+                [=, saved_x = backward_needs_input(op) ? save(x) : Saved(),
+                 saved_y = backward_needs_output(op) ? save(y) : Saved()](const Tensor& gy) -> Gradients {
                   Tensor gx = empty_like(gy);
                   dispatch_floating(gy.dtype(), [&](auto t) {
                     using T = decltype(t);
-                    const T* vx = needs_x ? saved_x.get(name).template data<T>() : nullptr;
-                    const T* vy = needs_y ? saved_y.get(name).template data<T>() : nullptr;
+                    const T* vx = saved_x.defined() ? saved_x.get(name).template data<T>() : nullptr;
+                    const T* vy = saved_y.defined() ? saved_y.get(name).template data<T>() : nullptr;
                     kernels<UnaryKernels<T>>(gy.device())
-                        .backward(op, gy.numel(), static_cast<T>(low), static_cast<T>(high), vx, vy, gy.data<T>(), gx.data<T>());
+                        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), vx, vy, gy.data<T>(), gx.data<T>());
                   });
                   return {gx};
                 });
 }
-
-}  // namespace
 
 Tensor neg(const Tensor& x) { return unary(UnaryOp::kNeg, "neg", x); }
 Tensor exp(const Tensor& x) { return unary(UnaryOp::kExp, "exp", x); }

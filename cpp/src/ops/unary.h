@@ -1,17 +1,34 @@
-// Kernels of the element-wise functions of one tensor.
+// The element-wise functions of one tensor, activations included: kernels, and the recorded call that all of them share.
 #pragma once
 
-#include <cstdint>
+#include "cnnx/tensor.h"
 
 namespace cnnx {
 
-enum class UnaryOp : unsigned char { kNeg, kExp, kLog, kSqrt, kAbs, kClip };
+enum class UnaryOp : unsigned char {
+  kNeg,
+  kExp,
+  kLog,
+  kSqrt,
+  kAbs,
+  kClip,  // to [a, b]
+  kRelu,
+  kLeakyRelu,  // a is the negative slope
+  kSigmoid,
+  kTanh,
+  kGelu,
+  kGeluTanh,
+  kSilu,
+};
 
-/// `low` and `high` are the bounds of clip; the others ignore them.
+/// `a` and `b` are the parameters of the functions that have some.
 template <class T>
 struct UnaryKernels {
-  void (*forward)(UnaryOp op, int64_t n, T low, T high, const T* x, T* y);
-  void (*backward)(UnaryOp op, int64_t n, T low, T high, const T* x, const T* y, const T* gy, T* gx);
+  void (*forward)(UnaryOp op, int64_t n, T a, T b, const T* x, T* y);
+  void (*backward)(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* gy, T* gx);
 };
+
+/// Applies and records the function; `name` appears in errors.
+Tensor unary(UnaryOp op, const char* name, Tensor x, double a = 0, double b = 0);
 
 }  // namespace cnnx

@@ -1,9 +1,10 @@
-// neg, exp, log, sqrt, abs and clip on the CPU.
+// Element-wise functions of one tensor on the CPU.
 #include "ops/unary.h"
 
 #include <cmath>
 
 #include "kernels.h"
+#include "ops/vmath.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA {
@@ -16,28 +17,64 @@ void for_each(int64_t n, F f) {
   });
 }
 
+// GELU's approximation: tanh of kGeluScale * (x + kGeluCubic * x^3) in place of the error function.
+constexpr double kGeluScale = 0.79788456080286535588;  // sqrt(2 / pi)
+constexpr double kGeluCubic = 0.044715;
+
 template <class T>
-void forward(UnaryOp op, int64_t n, T low, T high, const T* x, T* y) {
+T gelu_tanh(T x) {
+  return vmath::tanh(T(kGeluScale) * (x + T(kGeluCubic) * x * x * x));
+}
+
+template <class T>
+void forward(UnaryOp op, int64_t n, T a, T b, const T* x, T* y) {
   switch (op) {
     case UnaryOp::kNeg: return for_each(n, [=](int64_t i) { y[i] = -x[i]; });
-    case UnaryOp::kExp: return for_each(n, [=](int64_t i) { y[i] = std::exp(x[i]); });
+    case UnaryOp::kExp: return for_each(n, [=](int64_t i) { y[i] = vmath::exp(x[i]); });
     case UnaryOp::kLog: return for_each(n, [=](int64_t i) { y[i] = std::log(x[i]); });
     case UnaryOp::kSqrt: return for_each(n, [=](int64_t i) { y[i] = std::sqrt(x[i]); });
     case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { y[i] = std::abs(x[i]); });
     case UnaryOp::kClip:  // keeps NaN
-      return for_each(n, [=](int64_t i) { y[i] = x[i] < low ? low : x[i] > high ? high : x[i]; });
+      return for_each(n, [=](int64_t i) { y[i] = x[i] < a ? a : x[i] > b ? b : x[i]; });
+    case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { y[i] = x[i] <= T(0) ? T(0) : x[i]; });  // keeps NaN
+    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { y[i] = x[i] > T(0) ? x[i] : a * x[i]; });
+    case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { y[i] = vmath::sigmoid(x[i]); });
+    case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { y[i] = vmath::tanh(x[i]); });
+    case UnaryOp::kGelu: return for_each(n, [=](int64_t i) { y[i] = x[i] * vmath::normal_cdf(x[i]); });
+    case UnaryOp::kGeluTanh: return for_each(n, [=](int64_t i) { y[i] = T(0.5) * x[i] * (T(1) + gelu_tanh(x[i])); });
+    case UnaryOp::kSilu: return for_each(n, [=](int64_t i) { y[i] = x[i] * vmath::sigmoid(x[i]); });
   }
 }
 
 template <class T>
-void backward(UnaryOp op, int64_t n, T low, T high, const T* x, const T* y, const T* gy, T* gx) {
+T gelu_tanh_slope(T x) {
+  const T t = gelu_tanh(x), inner = T(kGeluScale) * (T(1) + T(3 * kGeluCubic) * x * x);
+  return T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * inner;
+}
+
+template <class T>
+T silu_slope(T x) {
+  const T s = vmath::sigmoid(x);
+  return s * (T(1) + x * (T(1) - s));
+}
+
+template <class T>
+void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* gy, T* gx) {
   switch (op) {
     case UnaryOp::kNeg: return for_each(n, [=](int64_t i) { gx[i] = -gy[i]; });
     case UnaryOp::kExp: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i]; });
     case UnaryOp::kLog: return for_each(n, [=](int64_t i) { gx[i] = gy[i] / x[i]; });
     case UnaryOp::kSqrt: return for_each(n, [=](int64_t i) { gx[i] = gy[i] / (2 * y[i]); });
     case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { gx[i] = x[i] > 0 ? gy[i] : x[i] < 0 ? -gy[i] : T(0); });
-    case UnaryOp::kClip: return for_each(n, [=](int64_t i) { gx[i] = x[i] >= low && x[i] <= high ? gy[i] : T(0); });
+    case UnaryOp::kClip: return for_each(n, [=](int64_t i) { gx[i] = x[i] >= a && x[i] <= b ? gy[i] : T(0); });
+    case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { gx[i] = y[i] <= T(0) ? T(0) : gy[i]; });
+    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { gx[i] = x[i] > T(0) ? gy[i] : a * gy[i]; });
+    case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i] * (T(1) - y[i]); });
+    case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (T(1) - y[i] * y[i]); });
+    case UnaryOp::kGelu:
+      return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (vmath::normal_cdf(x[i]) + x[i] * vmath::normal_pdf(x[i])); });
+    case UnaryOp::kGeluTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * gelu_tanh_slope(x[i]); });
+    case UnaryOp::kSilu: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * silu_slope(x[i]); });
   }
 }
 

@@ -1,6 +1,8 @@
 // Where a sliding window falls along one axis: the size formula of convolution and pooling, and what to do when it does not fit.
 #pragma once
 
+#include <algorithm>
+
 #include "cnnx/ops.h"
 
 namespace cnnx {
@@ -20,6 +22,19 @@ struct WindowAxis {
   /// First input position of an output's window; negative inside the padding.
   int64_t start(int64_t o) const { return o * stride - pad_before; }
 };
+
+/// Output positions o of one axis whose input o * stride - pad + offset lies inside the image: [first, last).
+struct InsideRange {
+  int64_t first;
+  int64_t last;
+};
+inline InsideRange inside_range(const WindowAxis& axis, int64_t offset) {
+  const int64_t shift = offset - axis.pad_before;
+  const int64_t first = shift >= 0 ? 0 : (-shift + axis.stride - 1) / axis.stride;
+  const int64_t room = axis.input - shift;  // o * stride < room
+  const int64_t last = room <= 0 ? 0 : (room + axis.stride - 1) / axis.stride;
+  return {std::min(first, axis.output), std::clamp(last, std::min(first, axis.output), axis.output)};
+}
 
 struct Window2d {
   WindowAxis h;

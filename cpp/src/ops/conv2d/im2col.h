@@ -8,19 +8,6 @@
 
 namespace cnnx::CNNX_ISA {
 
-/// Output positions o of one axis whose input o * stride - pad + offset lies inside the image: [first, last).
-struct InsideRange {
-  int64_t first;
-  int64_t last;
-};
-inline InsideRange inside_range(const WindowAxis& axis, int64_t offset) {
-  const int64_t shift = offset - axis.pad_before;
-  const int64_t first = shift >= 0 ? 0 : (-shift + axis.stride - 1) / axis.stride;
-  const int64_t room = axis.input - shift;  // o * stride < room
-  const int64_t last = room <= 0 ? 0 : (room + axis.stride - 1) / axis.stride;
-  return {std::min(first, axis.output), std::clamp(last, std::min(first, axis.output), axis.output)};
-}
-
 /// Writes the columns of output positions [begin, end) of one image and group; col is (channels * R * S) rows of `ld`.
 template <class T>
 void im2col(const Conv2dGeometry& g, int64_t channels, const T* x, int64_t begin, int64_t end, T* col, int64_t ld) {

@@ -1,0 +1,104 @@
+// Saving and loading.
+#include "casters.h"
+#include "py_module.h"
+
+namespace cnnx::bindings {
+namespace {
+
+using Path = std::filesystem::path;
+
+/// FileNotFoundError and IsADirectoryError as open() raises them, before the core looks at the file.
+std::string readable(const Path& path) {
+  py::module_::import("builtins").attr("open")(path, "rb").attr("close")();
+  return path.string();
+}
+
+/// Raises OSError's kinds for a folder that is missing.
+std::string writable(const Path& path) {
+  const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    PyErr_SetString(PyExc_FileNotFoundError, ("[save] there is no folder " + folder.string() + ".").c_str());
+    throw py::error_already_set();
+  }
+  if (std::filesystem::is_directory(path, error)) {
+    PyErr_SetString(PyExc_IsADirectoryError, ("[save] " + path.string() + " is a folder.").c_str());
+    throw py::error_already_set();
+  }
+  return path.string();
+}
+
+py::dict to_dict(const StateDict& tensors) {
+  py::dict result;
+  for (const auto& [name, tensor] : tensors) result[py::str(name)] = tensor;
+  return result;
+}
+
+template <class F>
+auto without_gil(F fn) {
+  const py::gil_scoped_release nogil;
+  return fn();
+}
+
+}  // namespace
+
+void bind_io(py::module_& m) {
+  m.def("save", [](Module& model, const Path& path, const std::optional<Metadata>& metadata) {
+          save(model, writable(path), metadata.value_or(Metadata()));
+        },
+        py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
+
+The architecture goes along as JSON in the file's metadata if every module is one of the library's own layers; cnnx.load and
+C++'s cnnx::load rebuild the model from it. Other models are saved as their state dict. The file is replaced as a whole or
+not at all.
+
+Args:
+    model: the module.
+    path: the file to write.
+    metadata: strings to keep in the file.
+
+Raises:
+    FileNotFoundError: if the folder does not exist.
+    RuntimeError: if writing fails.
+)");
+  m.def("load", [](const Path& path) {
+          const std::string name = readable(path);
+          return static_cast<std::shared_ptr<Module>>(without_gil([&] { return load(name); }));
+        },
+        py::arg("path"), R"(Rebuilds the model that cnnx.save wrote, in evaluation mode.
+
+Args:
+    path: a .safetensors file.
+
+Returns:
+    The model.
+
+Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: for a file that is malformed or has no architecture; says what is wrong.
+)");
+  m.def("save_state", [](const py::dict& tensors, const Path& path, const std::optional<Metadata>& metadata) {
+          StateDict state;
+          for (const auto& [name, tensor] : tensors) state.emplace_back(name.cast<std::string>(), tensor.cast<Tensor>());
+          const std::string file = writable(path);
+          without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
+        },
+        py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
+        "Saves a dict of names and tensors, such as a state dict, as a .safetensors file.");
+  m.def("load_state", [](const Path& path) {
+          const std::string name = readable(path);
+          return to_dict(without_gil([&] { return load_safetensors(name); }).tensors);
+        },
+        py::arg("path"), R"(The tensors of a .safetensors file by name.
+
+Half-precision values become float32, small integers int64.
+
+Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: for a malformed file; says what is wrong.
+)");
+  m.def("load_metadata", [](const Path& path) { return load_safetensors(readable(path)).metadata; }, py::arg("path"),
+        "The string metadata of a .safetensors file.");
+}
+
+}  // namespace cnnx::bindings

@@ -1,0 +1,52 @@
+// Checks and reductions that the losses over classes share.
+#include "ops/class_loss.h"
+
+#include "check.h"
+#include "tensor_impl.h"
+
+namespace cnnx {
+
+ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tensor& targets, const Tensor& weight,
+                                      const int64_t* ignore_index) {
+  check_floating(op, scores);
+  check(scores.rank() >= 1, op, "expected scores of shape (N, classes) or (N, classes, ...); got shape {}.", scores.shape());
+  check(targets.defined() && targets.dtype() == DType::kInt64, op,
+        "targets must be class numbers of dtype int64; got {}.", targets.defined() ? dtype_name(targets.dtype()) : "none");
+  check_same_device(op, scores, targets);
+  const bool batched = scores.rank() > 1;
+  ClassLossGeometry g{batched ? scores.size(0) : 1, scores.size(batched ? 1 : 0), 1};
+  Shape expected;
+  if (batched) expected.push_back(g.items);
+  for (int axis = 2; axis < scores.rank(); ++axis) {
+    g.inner *= scores.size(axis);
+    expected.push_back(scores.size(axis));
+  }
+  check(targets.shape() == expected, op, "expected targets of shape {} for scores of shape {}; got {}.", expected, scores.shape(),
+        targets.shape());
+  check(g.classes > 0 || g.count() == 0, op, "expected at least one class; got scores of shape {}.", scores.shape());
+  check_like(op, "class weights", scores, weight);
+  check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.", g.classes,
+        weight.defined() ? weight.shape() : Shape());
+  targets = targets.clone();
+  const Tensor host = targets.to(Device());
+  const auto* target = host.data<int64_t>();
+  for (int64_t i = 0; i < g.count(); ++i) {
+    const bool known = (target[i] >= 0 && target[i] < g.classes) || (ignore_index && target[i] == *ignore_index);
+    check<std::out_of_range>(known, op, "targets must lie in [0, {}); got {} at position {}.", g.classes, target[i], i);
+  }
+  return g;
+}
+
+Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduction, double divisor) {
+  if (reduction == Reduction::kNone) return losses.reshape(targets);
+  Tensor total = empty_like(losses, {});
+  dispatch_floating(losses.dtype(), [&](auto t) {
+    using T = decltype(t);
+    double sum = 0;
+    for (int64_t i = 0; i < losses.numel(); ++i) sum += static_cast<double>(losses.data<T>()[i]);
+    *total.data<T>() = static_cast<T>(reduction == Reduction::kMean ? sum / divisor : sum);
+  });
+  return total;
+}
+
+}  // namespace cnnx

@@ -1,0 +1,47 @@
+// Kernels of the optimisers: one parallel pass over pieces of all parameters.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace cnnx {
+
+struct SGDRule {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov, first;  // first: the momentum buffer is not filled yet
+};
+struct AdamRule {
+  double lr, beta1, beta2, eps, weight_decay;
+  bool decoupled;
+  double correction1, correction2;  // 1 - beta^step
+};
+struct RMSpropRule {
+  double lr, alpha, eps, weight_decay, momentum;
+  bool centered;
+};
+struct AdagradRule {
+  double lr, eps, weight_decay;  // lr with the decay of this step
+};
+
+/// A run of values of one parameter with its gradient, its state and the rule of its group.
+template <class T, class Rule>
+struct Piece {
+  T* w;
+  const T* g;
+  T* state[3];
+  int64_t n;
+  Rule rule;
+};
+
+template <class T>
+struct OptimizerKernels {
+  void (*sgd)(std::span<const Piece<T, SGDRule>> pieces);  // state: momentum buffer
+  void (*adam)(std::span<const Piece<T, AdamRule>> pieces);  // running mean and mean square
+  void (*rmsprop)(std::span<const Piece<T, RMSpropRule>> pieces);  // mean square, momentum buffer, mean
+  void (*adagrad)(std::span<const Piece<T, AdagradRule>> pieces);  // sum of squares
+  /// Sum of squares of x, the same for any number of threads.
+  double (*square_sum)(int64_t n, const T* x);
+  void (*scale)(int64_t n, T factor, T* x);
+};
+
+}  // namespace cnnx

@@ -1,0 +1,134 @@
+// The optimisers' updates on the CPU.
+#include "ops/optimizer.h"
+
+#include <cmath>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace cnnx::CNNX_ISA {
+namespace {
+
+template <class T, class Rule, class F>
+void for_each_piece(std::span<const Piece<T, Rule>> pieces, F fn) {
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) fn(pieces[static_cast<size_t>(i)]);
+  });
+}
+
+template <class T>
+void sgd(std::span<const Piece<T, SGDRule>> pieces) {
+  for_each_piece(pieces, [](const Piece<T, SGDRule>& piece) {
+    const SGDRule& rule = piece.rule;
+    const T lr = static_cast<T>(rule.lr), decay = static_cast<T>(rule.weight_decay), momentum = static_cast<T>(rule.momentum);
+    T* w = piece.w;
+    const T* g = piece.g;
+    T* buffer = piece.state[0];
+    if (!buffer) {
+      for (int64_t i = 0; i < piece.n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+      return;
+    }
+    const T keep = rule.first ? T(0) : momentum, share = rule.first ? T(1) : static_cast<T>(1 - rule.dampening);
+    for (int64_t i = 0; i < piece.n; ++i) {
+      const T d = g[i] + decay * w[i];
+      const T velocity = keep * buffer[i] + share * d;
+      buffer[i] = velocity;
+      w[i] -= lr * (rule.nesterov ? d + momentum * velocity : velocity);
+    }
+  });
+}
+
+template <class T>
+void adam(std::span<const Piece<T, AdamRule>> pieces) {
+  for_each_piece(pieces, [](const Piece<T, AdamRule>& piece) {
+    const AdamRule& rule = piece.rule;
+    const T beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2), eps = static_cast<T>(rule.eps);
+    const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2);
+    const T step = static_cast<T>(rule.lr / rule.correction1), root = static_cast<T>(1 / std::sqrt(rule.correction2));
+    const T shrink = rule.decoupled ? static_cast<T>(1 - rule.lr * rule.weight_decay) : T(1);
+    const T decay = rule.decoupled ? T(0) : static_cast<T>(rule.weight_decay);
+    T* w = piece.w;
+    const T* g = piece.g;
+    T *mean = piece.state[0], *square = piece.state[1];
+    for (int64_t i = 0; i < piece.n; ++i) {
+      const T value = shrink * w[i], d = g[i] + decay * w[i];
+      mean[i] = beta1 * mean[i] + rest1 * d;
+      square[i] = beta2 * square[i] + rest2 * d * d;
+      w[i] = value - step * mean[i] / (std::sqrt(square[i]) * root + eps);
+    }
+  });
+}
+
+template <class T>
+void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
+  for_each_piece(pieces, [](const Piece<T, RMSpropRule>& piece) {
+    const RMSpropRule& rule = piece.rule;
+    const T lr = static_cast<T>(rule.lr), alpha = static_cast<T>(rule.alpha), rest = static_cast<T>(1 - rule.alpha);
+    const T eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay), momentum = static_cast<T>(rule.momentum);
+    T *square = piece.state[0], *buffer = piece.state[1], *mean = piece.state[2];
+    for (int64_t i = 0; i < piece.n; ++i) {
+      const T d = piece.g[i] + decay * piece.w[i];
+      square[i] = alpha * square[i] + rest * d * d;
+      T variance = square[i];
+      if (mean) {
+        mean[i] = alpha * mean[i] + rest * d;
+        variance -= mean[i] * mean[i];
+      }
+      T update = d / (std::sqrt(variance) + eps);
+      if (buffer) update = buffer[i] = momentum * buffer[i] + update;
+      piece.w[i] -= lr * update;
+    }
+  });
+}
+
+template <class T>
+void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
+  for_each_piece(pieces, [](const Piece<T, AdagradRule>& piece) {
+    const AdagradRule& rule = piece.rule;
+    const T lr = static_cast<T>(rule.lr), eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay);
+    T* w = piece.w;
+    const T* g = piece.g;
+    T* square = piece.state[0];
+    for (int64_t i = 0; i < piece.n; ++i) {
+      const T d = g[i] + decay * w[i];
+      square[i] += d * d;
+      w[i] -= lr * d / (std::sqrt(square[i]) + eps);
+    }
+  });
+}
+
+template <class T>
+double square_sum(int64_t n, const T* x) {
+  constexpr int64_t kRun = 4096;  // added up in T, the runs in double
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) sum += x[i] * x[i];
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+template <class T>
+void scale(int64_t n, T factor, T* x) {
+  parallel_for(n, kElementGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) x[i] *= factor;
+  });
+}
+
+template <class T>
+constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, scale<T>};
+
+}  // namespace
+
+template <>
+const OptimizerKernels<float>& table() {
+  return kTable<float>;
+}
+template <>
+const OptimizerKernels<double>& table() {
+  return kTable<double>;
+}
+
+}  // namespace cnnx::CNNX_ISA

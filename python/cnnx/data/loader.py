@@ -1,0 +1,120 @@
+"""DataLoader: shuffled, augmented batches, prepared in the background while the last one trains."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import _core
+from .._core import Tensor
+from .augment import Augmentation
+from .dataset import Dataset, Images, Labels, fetch
+
+__all__ = ["DataLoader"]
+
+_Item = tuple[Images, Labels] | BaseException | None
+
+
+class DataLoader:
+    """Iterates over a dataset in batches of tensors (images, labels).
+
+    One background thread reads and augments up to ``prefetch`` batches ahead. The order and the augmentation depend on the
+    seed and on how often the loader has been iterated, on nothing else.
+
+    Args:
+        dataset: images and labels.
+        batch_size: images a batch; the last one may be smaller.
+        shuffle: a new random order for every pass.
+        drop_last: leave out a last batch that is smaller.
+        augment: random changes of the images, as RandomShift.
+        seed: of order and augmentation.
+        prefetch: batches to prepare ahead; 0 works in the caller's thread.
+
+    Raises:
+        ValueError: for a batch size below 1 or a negative prefetch.
+
+    Example:
+        >>> import cnnx
+        >>> train, _ = cnnx.data.digits()
+        >>> loader = cnnx.data.DataLoader(train, batch_size=500)
+        >>> [images.shape for images, labels in loader]
+        [(500, 1, 8, 8), (500, 1, 8, 8), (437, 1, 8, 8)]
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        prefetch: int = 2,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"[DataLoader] batch_size must be at least 1; got {batch_size}.")
+        if prefetch < 0:
+            raise ValueError(f"[DataLoader] prefetch must not be negative; got {prefetch}.")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.augment = augment
+        self.seed = seed
+        self.prefetch = prefetch
+        self._passes = 0
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        count = len(self.dataset)
+        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+    def _batches(self, number: int) -> Iterator[tuple[Images, Labels]]:
+        rng = np.random.default_rng([self.seed, number])
+        order = rng.permutation(len(self.dataset)) if self.shuffle else np.arange(len(self.dataset))
+        for i in range(len(self)):
+            images, labels = fetch(self.dataset, order[i * self.batch_size : (i + 1) * self.batch_size])
+            yield (self.augment(images, rng) if self.augment else images), labels
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        number, self._passes = self._passes, self._passes + 1
+        source = self._ahead(number) if self.prefetch else self._batches(number)
+        for images, labels in source:
+            yield _core.from_numpy(np.ascontiguousarray(images, np.float32)), _core.tensor(labels, dtype="int64")
+
+    def _ahead(self, number: int) -> Iterator[tuple[Images, Labels]]:
+        """The same batches from a background thread, which ends when the iteration does."""
+        ready: queue.Queue[_Item] = queue.Queue(self.prefetch)
+        stop = threading.Event()
+
+        def put(item: _Item) -> bool:
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        def work() -> None:
+            try:
+                for batch in self._batches(number):
+                    if not put(batch):
+                        return
+                put(None)
+            except BaseException as error:
+                put(error)
+
+        thread = threading.Thread(target=work, name="cnnx-loader", daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            thread.join()

@@ -1,0 +1,173 @@
+"""Optimizers (fused C++ steps) and learning-rate schedules, with torch.optim's names and formulas.
+
+Example:
+    >>> import cnnx
+    >>> model = cnnx.Linear(2, 2)
+    >>> optimizer = cnnx.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> schedule = cnnx.optim.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> for _ in range(4):
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> optimizer.lr
+    0.025
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ._core.optim import SGD, Adagrad, Adam, AdamW, Optimizer, ParamGroup, RMSprop, clip_grad_norm
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LambdaLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "Optimizer",
+    "ParamGroup",
+    "RMSprop",
+    "StepLR",
+    "clip_grad_norm",
+]
+
+
+class LambdaLR:
+    """Sets each group's learning rate to its initial one times ``factor(steps so far)``. Base of all schedules.
+
+    Args:
+        optimizer: whose rates are set, now and by every ``step()``.
+        lr_lambda: the factor as a function of the number of steps.
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        >>> schedule.step()
+        >>> optimizer.lr
+        0.5
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        self.optimizer = optimizer
+        self.factor = lr_lambda
+        self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
+        self.last_step = 0
+        self._apply()
+
+    def _apply(self) -> None:
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+            group["lr"] = base * self.factor(self.last_step)
+
+    def step(self) -> None:
+        """Moves on by one step, once an epoch or once a batch, as the schedule's lengths are meant."""
+        self.last_step += 1
+        self._apply()
+
+    def get_last_lr(self) -> list[float]:
+        """The current rate of each group."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` needs to go on."""
+        return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores ``state_dict()`` and sets the rates."""
+        self.last_step = int(state["last_step"])
+        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
+        self._apply()
+
+
+class StepLR(LambdaLR):
+    """Multiplies the rate by ``gamma`` every ``step_size`` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if step_size < 1:
+            raise ValueError(f"[StepLR] step_size must be at least 1; got {step_size}.")
+        super().__init__(optimizer, lambda step: gamma ** (step // step_size))
+
+
+class MultiStepLR(LambdaLR):
+    """Multiplies the rate by ``gamma`` at each of the ``milestones``."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in milestones))
+
+
+class ExponentialLR(LambdaLR):
+    """Multiplies the rate by ``gamma`` every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        super().__init__(optimizer, lambda step: gamma**step)
+
+
+class CosineAnnealingLR(LambdaLR):
+    """Lowers the rate along half a cosine to ``eta_min`` over ``T_max`` steps (Loshchilov and Hutter, 2017).
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.CosineAnnealingLR(optimizer, T_max=2)
+        >>> schedule.step()
+        >>> round(optimizer.lr, 6)
+        0.5
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        if T_max < 1:
+            raise ValueError(f"[CosineAnnealingLR] T_max must be at least 1; got {T_max}.")
+        self.T_max = T_max
+        self.eta_min = eta_min
+        super().__init__(optimizer, lambda step: (1 + math.cos(math.pi * step / T_max)) / 2)
+
+    def _apply(self) -> None:
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+            group["lr"] = self.eta_min + (base - self.eta_min) * self.factor(self.last_step)
+
+
+class OneCycleLR(LambdaLR):
+    """Raises the rate along a cosine to ``max_lr``, then lowers it to almost nothing (Smith and Topin, 2018).
+
+    Args:
+        optimizer: whose rates are set.
+        max_lr: the peak.
+        total_steps: length of the cycle; the rate stays at its end afterwards.
+        pct_start: share of the cycle that rises.
+        div_factor: the peak over the first rate.
+        final_div_factor: the first rate over the last.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        if total_steps < 1:
+            raise ValueError(f"[OneCycleLR] total_steps must be at least 1; got {total_steps}.")
+        if not 0 <= pct_start <= 1:
+            raise ValueError(f"[OneCycleLR] pct_start must lie in [0, 1]; got {pct_start}.")
+        peak = pct_start * total_steps - 1
+        first, last = 1 / div_factor, 1 / (div_factor * final_div_factor)
+
+        def between(start: float, end: float, share: float) -> float:
+            return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+        def factor(step: int) -> float:
+            if step <= peak:
+                return between(first, 1.0, step / peak)
+            return between(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
+
+        for group in optimizer.param_groups:
+            group["lr"] = max_lr
+        super().__init__(optimizer, factor)

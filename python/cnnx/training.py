@@ -1,0 +1,254 @@
+"""Training, evaluation and prediction with one call each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, optim
+from ._core import CrossEntropyLoss, Module, Tensor
+from ._modes import no_grad
+from ._progress import Progress
+from .data import ArrayDataset, Augmentation, DataLoader, Dataset
+
+__all__ = ["Epoch", "Evaluation", "History", "evaluate", "fit", "predict"]
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Epoch:
+    """What one pass over the training set gave. Validation figures are None without a validation set."""
+
+    number: int
+    loss: float
+    accuracy: float
+    seconds: float
+    images_per_second: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+@dataclass
+class History:
+    """What ``fit`` did: its epochs, and whether Ctrl-C ended it early."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Evaluation:
+    """Figures of a model on a dataset. ``confusion[i, j]`` counts images of class i that were taken for class j."""
+
+    loss: float
+    accuracy: float
+    confusion: npt.NDArray[np.int64]
+
+
+def _hits(scores: Tensor, labels: Tensor) -> int:
+    return int((scores.argmax(axis=1) == labels).sum().item())
+
+
+def fit(
+    model: Module,
+    train: Dataset,
+    validation: Dataset | None = None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    optimizer: optim.Optimizer | None = None,
+    schedule: str | Callable[[int], float] | None = "onecycle",
+    loss: LossFunction | None = None,
+    augment: Augmentation | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+) -> History:
+    """Trains a classifier.
+
+    The same seed gives the same weights bit for bit, with any number of threads. Ctrl-C ends training after the current
+    step: the model keeps what it has learnt, and ``history.interrupted`` tells.
+
+    Args:
+        model: maps images (N, C, H, W) to scores (N, classes); trained in place and left in evaluation mode.
+        train: the training set.
+        validation: evaluated after every epoch if given.
+        epochs: passes over the training set.
+        batch_size: images a step.
+        lr: the (largest) learning rate.
+        weight_decay: of AdamW.
+        optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given.
+        schedule: "onecycle" raises the rate and lowers it over the whole run, "constant" or None keeps it; a function gives
+            the factor of the rate for each step.
+        loss: of (scores, labels); default: cross-entropy.
+        augment: random changes of the training images.
+        seed: of order, augmentation and dropout.
+        progress: show a progress bar; default: if the error stream is a terminal.
+        on_epoch: called with each finished epoch.
+
+    Returns:
+        A History with one Epoch for each pass.
+
+    Raises:
+        ValueError: for an empty training set or options out of range.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.manual_seed(0)
+        >>> train, test = cnnx.data.digits()
+        >>> model = cnnx.models.small_convnet(10, width=8)
+        >>> history = cnnx.fit(model, train, epochs=2, lr=0.01)
+        >>> history.epochs[-1].accuracy > 0.8
+        True
+    """
+    if epochs < 1:
+        raise ValueError(f"[fit] epochs must be at least 1; got {epochs}.")
+    if len(train) == 0:
+        raise ValueError("[fit] the training set is empty.")
+    _core.manual_seed(seed)
+    loader = DataLoader(train, batch_size, shuffle=True, augment=augment, seed=seed)
+    if optimizer is None:
+        optimizer = optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+    steps = _schedule(schedule, optimizer, epochs * len(loader))
+    loss = loss or CrossEntropyLoss()
+    history = History()
+    start = time.perf_counter()
+    with Progress(epochs * len(loader), enabled=sys.stderr.isatty() if progress is None else progress) as bar:
+        try:
+            for number in range(1, epochs + 1):
+                epoch = _train_epoch(model, loader, optimizer, steps, loss, bar, number, epochs)
+                if validation is not None:
+                    result = evaluate(model, validation, loss=loss)
+                    epoch.validation_loss, epoch.validation_accuracy = result.loss, result.accuracy
+                history.epochs.append(epoch)
+                if on_epoch is not None:
+                    on_epoch(epoch)
+        except KeyboardInterrupt:
+            history.interrupted = True
+    model.eval()
+    history.seconds = time.perf_counter() - start
+    return history
+
+
+def _schedule(
+    schedule: str | Callable[[int], float] | None, optimizer: optim.Optimizer, steps: int
+) -> optim.LambdaLR | None:
+    if schedule is None or schedule == "constant":
+        return None
+    if schedule == "onecycle":
+        return optim.OneCycleLR(optimizer, optimizer.lr, steps)
+    if not callable(schedule):
+        raise ValueError(f'[fit] schedule must be "onecycle", "constant" or a function; got {schedule!r}.')
+    return optim.LambdaLR(optimizer, schedule)
+
+
+def _train_epoch(
+    model: Module,
+    loader: DataLoader,
+    optimizer: optim.Optimizer,
+    schedule: optim.LambdaLR | None,
+    loss: LossFunction,
+    bar: Progress,
+    number: int,
+    epochs: int,
+) -> Epoch:
+    model.train()
+    start = time.perf_counter()
+    total, hits, seen = 0.0, 0, 0
+    for images, labels in loader:
+        scores = model(images)
+        value = loss(scores, labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        count = len(labels)
+        total += value.item() * count
+        hits += _hits(scores.detach(), labels)
+        seen += count
+        bar.advance(
+            f"epoch {number}/{epochs}  loss {total / seen:.4f}  accuracy {hits / seen:.2%}  "
+            f"{seen / (time.perf_counter() - start):,.0f} images/s"
+        )
+    seconds = time.perf_counter() - start
+    return Epoch(number, total / seen, hits / seen, seconds, seen / seconds)
+
+
+@no_grad()
+def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunction | None = None) -> Evaluation:
+    """Measures a classifier. The model is in evaluation mode meanwhile.
+
+    Args:
+        model: maps images (N, C, H, W) to scores (N, classes).
+        data: images and labels.
+        batch_size: images at once.
+        loss: of (scores, labels); default: cross-entropy.
+
+    Returns:
+        Loss, accuracy and confusion matrix.
+
+    Raises:
+        ValueError: for an empty dataset.
+    """
+    if len(data) == 0:
+        raise ValueError("[evaluate] the dataset is empty.")
+    loss = loss or CrossEntropyLoss()
+    training = model.training
+    model.eval()
+    total, confusion = 0.0, np.zeros((0, 0), np.int64)
+    try:
+        for images, labels in DataLoader(data, batch_size):
+            scores = model(images)
+            total += loss(scores, labels).item() * len(labels)
+            if not confusion.size:
+                confusion = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
+            np.add.at(confusion, (labels.numpy(), scores.argmax(axis=1).numpy()), 1)
+    finally:
+        model.train(training)
+    count = int(confusion.sum())
+    return Evaluation(total / count, float(np.trace(confusion)) / count, confusion)
+
+
+@no_grad()
+def predict(
+    model: Module, images: Dataset | Tensor | npt.ArrayLike | Sequence[object], batch_size: int = 256
+) -> npt.NDArray[np.float32]:
+    """Class probabilities of images. The model is in evaluation mode meanwhile.
+
+    Args:
+        model: maps images (N, C, H, W) to scores (N, classes).
+        images: (N, C, H, W), an array or a tensor; or a dataset, whose labels are ignored.
+        batch_size: images at once.
+
+    Returns:
+        Probabilities (N, classes): the softmax of the scores.
+
+    Example:
+        >>> import numpy as np
+        >>> import cnnx
+        >>> model = cnnx.models.lenet5()
+        >>> cnnx.predict(model, np.zeros((2, 1, 32, 32), np.float32)).sum(axis=1).round(4).tolist()
+        [1.0, 1.0]
+    """
+    if isinstance(images, Dataset) and not isinstance(images, Tensor | np.ndarray | list | tuple):
+        data: Dataset = images
+    else:
+        pixels = np.asarray(images, np.float32)
+        data = ArrayDataset(pixels, np.zeros(len(pixels), np.int64))
+    training = model.training
+    model.eval()
+    try:
+        parts = [_core.softmax(model(batch), dim=1).numpy() for batch, _ in DataLoader(data, batch_size)]
+    finally:
+        model.train(training)
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
