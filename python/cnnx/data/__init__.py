@@ -6,7 +6,7 @@ A dataset is anything with ``len(dataset)`` and ``dataset[i] -> (image, label)``
 
 from __future__ import annotations
 
-from .augment import Augmentation, Compose, RandomCrop, RandomHorizontalFlip, RandomShift
+from .augment import Augmentation, Compose, RandomAffine, RandomCrop, RandomHorizontalFlip
 from .dataset import ArrayDataset, Dataset, Subset, digits, random_split
 from .folder import ImageFolder, load_image
 from .loader import DataLoader
@@ -18,9 +18,9 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "ImageFolder",
+    "RandomAffine",
     "RandomCrop",
     "RandomHorizontalFlip",
-    "RandomShift",
     "Subset",
     "digits",
     "load_image",

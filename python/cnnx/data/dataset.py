@@ -137,7 +137,7 @@ def random_split(dataset: Dataset, fractions: Sequence[float], seed: int = 0) ->
 def digits() -> tuple[ArrayDataset, ArrayDataset]:
     """1,797 handwritten digits of 8x8 pixels with values from 0 to 1: (training set, held-out fifth).
 
-    The fifth is fixed: 360 images, an equal share of each class, every fifth of its class.
+    The fifth is fixed: every fifth image of the list sorted by class, 360 in all.
 
     Source:
         Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998), CC BY 4.0.

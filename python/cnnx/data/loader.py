@@ -29,7 +29,7 @@ class DataLoader:
         batch_size: images a batch; the last one may be smaller.
         shuffle: a new random order for every pass.
         drop_last: leave out a last batch that is smaller.
-        augment: random changes of the images, as RandomShift.
+        augment: random changes of the images, such as RandomCrop.
         seed: of order and augmentation.
         prefetch: batches to prepare ahead; 0 works in the caller's thread.
 
