@@ -36,7 +36,8 @@ void accumulate_leaf(Node& leaf, Tensor grad) {
   if (leaf.grad.defined()) {
     leaf.grad = accumulate(std::move(leaf.grad), grad);
   } else {
-    leaf.grad = grad.impl()->storage.use_count() == 1 ? std::move(grad) : grad.clone();
+    const bool is_ours = grad.impl().use_count() == 1 && grad.impl()->storage.use_count() == 1;
+    leaf.grad = is_ours ? std::move(grad) : grad.clone();
   }
 }
 

@@ -56,6 +56,16 @@ inline int normalize_axis(std::string_view op, int64_t axis, int rank) {
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
+/// Lengths are not negative and, zeros left out, their product stays far from overflow.
+inline void check_numel(std::string_view op, const Shape& shape) {
+  int64_t room = int64_t{1} << 58;
+  for (const int64_t size : shape) {
+    check(size >= 0, op, "axis lengths must not be negative; got shape {}.", shape);
+    if (size > 0) room /= size;
+    check(room > 0, op, "shape {} has too many elements.", shape);
+  }
+}
+
 /// All defined tensors on one device, or an error that names both.
 inline void check_same_device(std::string_view op, const Tensor& a, const Tensor& b) {
   if (!b.defined()) return;

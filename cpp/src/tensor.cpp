@@ -66,12 +66,7 @@ Tensor make_tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType d
 }
 
 Tensor empty(const Shape& shape, TensorOptions options) {
-  int64_t limit = std::numeric_limits<int64_t>::max() / dtype_size(options.dtype);
-  for (const int64_t size : shape) {
-    check(size >= 0, "empty", "axis lengths must not be negative; got shape {}.", shape);
-    check(size <= 1 || shape.numel() == 0 || limit / size > 0, "empty", "shape {} has too many elements.", shape);
-    if (size > 0) limit /= size;
-  }
+  check_numel("empty", shape);
   const auto bytes = static_cast<size_t>(shape.numel() * dtype_size(options.dtype));
   Tensor result = make_tensor(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
   if (options.requires_grad) result.set_requires_grad(true);
@@ -117,6 +112,7 @@ Tensor arange(double start, double stop, double step, TensorOptions options) {
 }
 
 Tensor from_memory(void* data, const Shape& shape, TensorOptions options, std::function<void()> release) {
+  check_numel("from_memory", shape);
   const auto bytes = static_cast<size_t>(shape.numel() * dtype_size(options.dtype));
   Tensor result = make_tensor(std::make_shared<Storage>(data, bytes, options.device, std::move(release)), shape, options.dtype);
   return result.set_requires_grad(options.requires_grad);

@@ -64,7 +64,7 @@ namespace init {
 SkipGuard::SkipGuard() : previous_(std::exchange(skip_initialisation, true)) {}
 SkipGuard::~SkipGuard() { skip_initialisation = previous_; }
 
-void constant_(Tensor& tensor, double value) { tensor.fill_(value); }
+void constant_(Tensor& tensor, double value) { tensor.detach().fill_(value); }
 
 void uniform_(Tensor& tensor, double low, double high) {
   check(low <= high, "uniform_", "low must not exceed high; got {} and {}.", low, high);

@@ -14,18 +14,15 @@ namespace cnnx {
 
 Tensor Tensor::reshape(const Shape& wanted) const {
   Shape target = wanted;
-  int64_t known = 1;
   int unknown = -1;
   for (int axis = 0; axis < target.rank(); ++axis) {
-    if (target[axis] == -1) {
-      check(unknown < 0, "reshape", "only one length may be -1; got {}.", wanted);
-      unknown = axis;
-      continue;
-    }
-    check(target[axis] >= 0, "reshape", "lengths must not be negative; got {}.", wanted);
-    check(target[axis] <= 1 || known <= INT64_MAX / target[axis], "reshape", "shape {} has too many elements.", wanted);
-    known *= target[axis];
+    if (target[axis] != -1) continue;
+    check(unknown < 0, "reshape", "only one length may be -1; got {}.", wanted);
+    unknown = axis;
+    target[axis] = 1;
   }
+  check_numel("reshape", target);
+  const int64_t known = target.numel();
   const bool fits = unknown < 0 ? known == numel() : known > 0 && numel() % known == 0;
   check(fits, "reshape", "{} values of shape {} do not fill shape {}.", numel(), shape(), wanted);
   if (unknown >= 0) target[unknown] = numel() / known;

@@ -1,0 +1,181 @@
+"""The tape: accumulation, retain_graph, no_grad, errors, stale values, long chains."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cnnx
+import cnnx.functional as F
+
+
+def test_gradients_accumulate_over_calls_and_uses():
+    x = cnnx.tensor([2.0], requires_grad=True)
+    (x * x).sum().backward()
+    (x * 3).sum().backward()
+    assert x.grad.item() == 7
+    y = x * 2
+    x.grad = None
+    (y * y + y).sum().backward()
+    assert x.grad.item() == pytest.approx(2 * (2 * 4) + 2)
+
+
+def test_grad_belongs_to_the_leaf_alone():
+    x = cnnx.ones(2, requires_grad=True)
+    seed = cnnx.ones(2)
+    (x + 0).backward(seed)
+    x.grad.fill_(5)
+    assert seed.tolist() == [1, 1]
+    y = cnnx.ones(2, requires_grad=True)
+    z = cnnx.ones(2, requires_grad=True)
+    (y + z).sum().backward()
+    y.grad.fill_(9)
+    assert z.grad.tolist() == [1, 1]
+
+
+def test_retain_graph():
+    x = cnnx.tensor([3.0], requires_grad=True)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 12
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()
+
+
+def test_partly_freed_graph():
+    x = cnnx.tensor([3.0], requires_grad=True)
+    shared = x * x
+    a, b = shared.sum(), (shared * 2).sum()
+    a.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        b.backward()
+
+
+def test_no_grad():
+    x = cnnx.ones(2, requires_grad=True)
+    with cnnx.no_grad():
+        y = x * 2
+        assert not cnnx.is_grad_enabled()
+        with cnnx.enable_grad():
+            assert (x * 2).requires_grad
+    assert not y.requires_grad
+    assert cnnx.is_grad_enabled()
+
+    @cnnx.no_grad()
+    def double(t):
+        return t * 2
+
+    assert not double(x).requires_grad
+    loss = (x * 2).sum()
+    with cnnx.no_grad(), pytest.raises(RuntimeError, match="no_grad"):
+        loss.backward()
+    with pytest.raises(KeyError), cnnx.no_grad():
+        raise KeyError
+    assert cnnx.is_grad_enabled()
+
+
+def test_no_grad_is_per_thread():
+    seen = []
+    with cnnx.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(cnnx.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_backward_errors():
+    x = cnnx.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"\[backward\] a tensor of shape \(2,\) needs a gradient argument"):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match="shape"):
+        (x * 2).backward(cnnx.ones(3))
+    with pytest.raises(RuntimeError, match="no gradient record"):
+        cnnx.ones(1).backward()
+
+
+def test_updates_of_leaves():
+    x = cnnx.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        x += 1
+    y = (x * x).sum()
+    with cnnx.no_grad():
+        x += 1
+    assert x.tolist() == [2, 2]
+    assert x.requires_grad
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_detach_shares_memory_without_a_record():
+    x = cnnx.ones(2, requires_grad=True)
+    d = (x * 3).detach()
+    assert not d.requires_grad
+    assert d.is_leaf
+    x.detach().fill_(7)
+    assert x.tolist() == [7, 7]
+
+
+def test_long_chains_need_no_recursion():
+    x = cnnx.ones(1, requires_grad=True)
+    y = x
+    for _ in range(100_000):
+        y = y + 1
+    y.sum().backward()
+    assert x.grad.item() == 1
+    y = x
+    for _ in range(100_000):
+        y = y + 1
+    del y  # unlinking must not recurse either
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_random_graphs_match_finite_differences(seed):
+    rng = np.random.default_rng(seed)
+
+    def fn(a, b):
+        nodes = [a, b]
+        order = np.random.default_rng(seed)
+        for _ in range(8):
+            p, q = (nodes[i] for i in order.integers(0, len(nodes), 2))
+            nodes.append([p + q, p * q, p - q, F.tanh(p), F.sigmoid(q) * p][order.integers(0, 5)])
+        total = nodes[0]
+        for node in nodes[1:]:
+            total = total + node
+        return total
+
+    inputs = [cnnx.tensor(rng.standard_normal(3), dtype="float64", requires_grad=True) for _ in range(2)]
+    assert cnnx.testing.gradcheck(fn, inputs)
+
+
+def test_arrays_changed_between_forward_and_backward_do_no_harm():
+    images, labels = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    x = cnnx.from_numpy(images).requires_grad_()
+    loss = F.cross_entropy(x, cnnx.from_numpy(labels))
+    labels[:] = 10**12  # the tape must have kept its own
+    loss.backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_several_threads_run_backward_on_their_own_graphs():
+    w = cnnx.randn(16, 16)
+    results = [None] * 4
+
+    def work(i):
+        x = cnnx.ones(8, 16, requires_grad=True)
+        for _ in range(20):
+            x.grad = None
+            F.relu(x @ w).sum().backward()
+        results[i] = x.grad.numpy().copy()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])

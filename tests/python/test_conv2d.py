@@ -1,0 +1,142 @@
+"""Convolution: every algorithm against the naive reference and torch, the notes' examples, fit modes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from helpers import assert_close, compare_with_torch, needs_torch, randoms
+from hypothesis import given
+from strategies import conv_cases, conv_output_size
+
+import cnnx
+import cnnx.functional as F
+
+
+def _arrays(case, seed=0):
+    x, w, b = randoms(
+        seed,
+        (case.batch, case.in_channels, *case.size),
+        (case.out_channels, case.in_channels // case.groups, *case.kernel),
+        (case.out_channels,),
+    )
+    return [x, w, b] if case.bias else [x, w]
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@pytest.mark.parametrize("fit", ["floor", "ceil"])
+@given(case=conv_cases())
+def test_forward_matches_reference(algorithm, fit, case):
+    cnnx.set_conv_algorithm(algorithm)
+    arrays = _arrays(case)
+    for dtype in ("float32", "float64"):
+        y = F.conv2d(*(cnnx.tensor(a, dtype=dtype) for a in arrays), **case.options, fit=fit)
+        expected = reference.conv2d(*arrays, *([] if case.bias else [None]), **case.options, fit=fit)
+        assert y.shape[2:] == conv_output_size(case, fit)
+        assert_close(y, expected, dtype, scale=10)
+
+
+@needs_torch
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@given(case=conv_cases(symmetric=True))
+def test_values_and_gradients_match_torch(algorithm, case):
+    import torch
+
+    cnnx.set_conv_algorithm(algorithm)
+    options = {**case.options, "padding": (case.padding[0], case.padding[2])}
+    for dtype in ("float32", "float64"):
+        compare_with_torch(
+            lambda *a: F.conv2d(*a, **options),
+            lambda *a: torch.nn.functional.conv2d(*a, **options),
+            _arrays(case),
+            dtype,
+            scale=20,
+        )
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@given(case=conv_cases())
+def test_gradcheck(algorithm, case):
+    if case.batch * case.in_channels * case.out_channels * np.prod(case.size) > 300:
+        return
+    cnnx.set_conv_algorithm(algorithm)
+    inputs = [cnnx.tensor(a, dtype="float64", requires_grad=True) for a in _arrays(case)]
+    assert cnnx.testing.gradcheck(lambda *a: F.conv2d(*a, **case.options), inputs)
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@pytest.mark.parametrize(
+    ("shape", "weight", "options"),
+    [
+        ((2, 3, 33, 35), (8, 3, 3, 3), {"padding": 1}),
+        ((1, 16, 14, 14), (32, 16, 1, 1), {}),
+        ((4, 8, 17, 19), (8, 1, 3, 3), {"padding": 1, "groups": 8, "stride": 2}),
+        ((1, 3, 64, 64), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+        ((70, 4, 6, 6), (5, 4, 3, 3), {"padding": "same"}),
+    ],
+)
+def test_algorithms_agree_on_larger_shapes(algorithm, shape, weight, options):
+    x, w = randoms(1, shape, weight)
+    results = {}
+    for name in ("im2col", algorithm):
+        cnnx.set_conv_algorithm(name)
+        a, b = (cnnx.tensor(v, dtype="float32", requires_grad=True) for v in (x, w))
+        y = F.conv2d(a, b, **options)
+        (y * y).sum().backward()
+        results[name] = (y.numpy(), a.grad.numpy(), b.grad.numpy())
+    for found, expected in zip(results[algorithm], results["im2col"], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_notes_size_examples():
+    def size(w, f, s, p):
+        return F.conv2d(cnnx.zeros(1, 1, w, w), cnnx.zeros(1, 1, f, f), stride=s, padding=p).shape[2]
+
+    assert size(7, 3, 1, 0) == 5
+    assert size(7, 3, 2, 0) == 3
+    assert size(5, 3, 1, 1) == 5
+    assert size(5, 3, 2, 1) == 3
+    assert size(227, 11, 4, 0) == 55
+
+
+def test_notes_numpy_example():
+    x, w, b = randoms(3, (11, 11, 4), (2, 5, 5, 4), (2,))
+    images = x.transpose(2, 0, 1)[np.newaxis]
+    y = F.conv2d(cnnx.tensor(images, dtype="float64"), cnnx.tensor(w.transpose(0, 3, 1, 2), dtype="float64"), cnnx.tensor(b, dtype="float64"), stride=2)
+    v = y.numpy()[0].transpose(1, 2, 0)
+    assert v.shape == (4, 4, 2)
+    np.testing.assert_allclose(v[0, 0, 0], (x[:5, :5] * w[0]).sum() + b[0])
+    np.testing.assert_allclose(v[1, 0, 0], (x[2:7, :5] * w[0]).sum() + b[0])
+    np.testing.assert_allclose(v[2, 3, 1], (x[4:9, 6:11] * w[1]).sum() + b[1])
+
+
+def test_dilation_reaches_every_second_value():
+    x = cnnx.tensor(np.arange(5.0).reshape(1, 1, 1, 5))
+    w = cnnx.tensor(np.array([1.0, 10.0, 100.0]).reshape(1, 1, 1, 3))
+    assert F.conv2d(x, w, dilation=(1, 2)).tolist() == [[[[0 + 20 + 400]]]]
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_same_keeps_the_size(kernel, dilation):
+    y = F.conv2d(cnnx.zeros(1, 2, 9, 14), cnnx.zeros(3, 2, kernel, kernel), padding="same", dilation=dilation)
+    assert y.shape == (1, 3, 9, 14)
+
+
+def test_strict_names_the_sizes_that_fit():
+    x, w = cnnx.zeros(1, 1, 10, 10), cnnx.zeros(1, 1, 3, 3)
+    with pytest.raises(ValueError, match=r"\[conv2d\] height 10 does not fit kernel 3, stride 2, padding 0: \(10 - 3 \+ 0\) / 2 \+ 1 = 4.5. Try height 9 or 11"):
+        F.conv2d(x, w, stride=2, fit="strict")
+    assert F.conv2d(x, w, stride=2, fit="floor").shape[2] == 4
+    assert F.conv2d(x, w, stride=2, fit="ceil").shape[2] == 5
+    with cnnx.fit_mode("ceil"):
+        assert F.conv2d(x, w, stride=2).shape[2] == 5
+    assert F.conv2d(x, w, stride=2).shape[2] == 4
+
+
+def test_empty_batch():
+    w = cnnx.randn(2, 3, 3, 3, requires_grad=True)
+    y = F.conv2d(cnnx.zeros(0, 3, 8, 8), w)
+    assert y.shape == (0, 2, 6, 6)
+    y.sum().backward()
+    assert w.grad.numpy().sum() == 0

@@ -1,0 +1,171 @@
+"""Optimizers and schedules against torch, state dicts, groups, bad arguments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import assert_close, needs_torch, randoms
+
+import cnnx
+
+_CASES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    ("Adam", {"lr": 0.05}),
+    ("Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.05}),
+    ("AdamW", {"lr": 0.05, "weight_decay": 0.3}),
+    ("RMSprop", {"lr": 0.02}),
+    ("RMSprop", {"lr": 0.02, "alpha": 0.9, "momentum": 0.8, "centered": True, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1}),
+]
+
+
+def _parameters(dtype="float32"):
+    return [cnnx.tensor(a, dtype=dtype, requires_grad=True) for a in randoms(0, (3, 4), (40000,), ())]
+
+
+@needs_torch
+@pytest.mark.parametrize(("name", "options"), _CASES)
+def test_steps_match_torch(name, options, dtype):
+    import torch
+
+    ours = _parameters(dtype)
+    theirs = [torch.tensor(p.numpy().copy(), requires_grad=True) for p in ours]
+    a, b = getattr(cnnx.optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for step in range(5):
+        for i, (mine, other, grad) in enumerate(zip(ours, theirs, randoms(step, *(p.shape for p in ours)), strict=True)):
+            if i == 2 and step == 1:  # a parameter without a gradient is left alone
+                mine.grad = other.grad = None
+                continue
+            mine.grad = cnnx.tensor(grad, dtype=dtype)
+            other.grad = torch.tensor(grad, dtype=other.dtype)
+        a.step()
+        b.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_close(mine.detach(), other.detach(), dtype, scale=5)
+
+
+@pytest.mark.parametrize(("name", "options"), _CASES)
+def test_resuming_from_a_state_dict_is_exact(name, options):
+    def run(parameters, optimizer, steps):
+        for step in steps:
+            for p, grad in zip(parameters, randoms(step, *(p.shape for p in parameters)), strict=True):
+                p.grad = cnnx.tensor(grad, dtype="float32")
+            optimizer.step()
+
+    whole = _parameters()
+    run(whole, getattr(cnnx.optim, name)(whole, **options), range(6))
+    halves = _parameters()
+    first = getattr(cnnx.optim, name)(halves, **options)
+    run(halves, first, range(3))
+    second = getattr(cnnx.optim, name)(halves, lr=99)
+    second.load_state_dict(first.state_dict())
+    run(halves, second, range(3, 6))
+    for a, b in zip(whole, halves, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@needs_torch
+def test_state_dict_has_torchs_layout():
+    import torch
+
+    ours = cnnx.optim.Adam([{"params": [cnnx.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [cnnx.ones(3, requires_grad=True)]}])
+    theirs = torch.optim.Adam([{"params": [torch.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [torch.ones(3, requires_grad=True)]}])
+    mine, other = ours.state_dict(), theirs.state_dict()
+    assert mine.keys() == other.keys()
+    for a, b in zip(mine["param_groups"], other["param_groups"], strict=True):
+        for key in ("params", "lr", "betas", "eps", "weight_decay"):
+            assert a[key] == b[key]
+
+
+def test_groups_have_their_own_options():
+    a, b = cnnx.ones(1, requires_grad=True), cnnx.ones(1, requires_grad=True)
+    optimizer = cnnx.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b]}], lr=0.1)
+    a.grad, b.grad = cnnx.ones(1), cnnx.ones(1)
+    optimizer.step()
+    assert a.item() == 0.5
+    assert b.item() == pytest.approx(0.9)
+    optimizer.param_groups[1]["lr"] = 0.2
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.2]
+    optimizer.add_param_group({"params": cnnx.ones(2, requires_grad=True), "lr": 3})
+    assert len(optimizer.param_groups) == 3
+    optimizer.lr = 1
+    assert [group["lr"] for group in optimizer.param_groups] == [1, 1, 1]
+    optimizer.zero_grad()
+    assert a.grad is None
+
+
+def test_clip_grad_norm():
+    a, b = cnnx.ones(2, requires_grad=True), cnnx.ones(3, requires_grad=True)
+    a.grad, b.grad = cnnx.full((2,), 3.0), cnnx.full((3,), 4.0)
+    norm = np.sqrt(2 * 9 + 3 * 16)
+    assert cnnx.optim.clip_grad_norm([a, b, cnnx.ones(1, requires_grad=True)], 2.0) == pytest.approx(norm)
+    assert np.hypot(np.linalg.norm(a.grad.numpy()), np.linalg.norm(b.grad.numpy())) == pytest.approx(2, rel=1e-4)
+    assert cnnx.optim.clip_grad_norm(a, 100.0) < 100
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("StepLR", {"step_size": 3, "gamma": 0.5}),
+        ("MultiStepLR", {"milestones": [2, 5], "gamma": 0.1}),
+        ("ExponentialLR", {"gamma": 0.9}),
+        ("CosineAnnealingLR", {"T_max": 10, "eta_min": 0.01}),
+        ("OneCycleLR", {"max_lr": 0.5, "total_steps": 12}),
+        ("LambdaLR", {"lr_lambda": lambda step: 1 / (1 + step)}),
+    ],
+)
+def test_schedules_match_torch(name, options):
+    import torch
+
+    ours = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3)
+    theirs = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.3)
+    extra = {"cycle_momentum": False} if name == "OneCycleLR" else {}
+    a = getattr(cnnx.optim, name)(ours, **options)
+    b = getattr(torch.optim.lr_scheduler, name)(theirs, **options, **extra)
+    for _ in range(11):
+        assert a.get_last_lr() == pytest.approx(b.get_last_lr())
+        theirs.step()
+        a.step()
+        b.step()
+    other = getattr(cnnx.optim, name)(cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3), **options)
+    other.load_state_dict(a.state_dict())
+    assert other.get_last_lr() == a.get_last_lr()
+
+
+def test_step_marks_parameters_as_changed():
+    w = cnnx.ones(1, requires_grad=True)
+    loss = (w * w).sum()
+    w.grad = cnnx.ones(1)
+    cnnx.optim.SGD([w], lr=0.1).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+def test_state_that_does_not_fit_is_refused_and_changes_nothing():
+    w = cnnx.ones(2, requires_grad=True)
+    optimizer = cnnx.optim.Adam([w], lr=0.1)
+    state = optimizer.state_dict()
+    state["state"] = {0: {"exp_avg": cnnx.zeros(3), "exp_avg_sq": cnnx.zeros(2), "step": cnnx.tensor(1)}}
+    state["param_groups"][0]["lr"] = 7
+    with pytest.raises(ValueError, match="must have its shape"):
+        optimizer.load_state_dict(state)
+    assert optimizer.lr == 0.1
+    w.grad = cnnx.ones(2)
+    optimizer.step()
+
+
+def test_model_converted_after_steps_is_an_error():
+    model = cnnx.Linear(2, 2)
+    optimizer = cnnx.optim.Adam(model.parameters())
+    model(cnnx.ones(1, 2)).sum().backward()
+    optimizer.step()
+    model.to("float64")
+    model(cnnx.ones(1, 2, dtype="float64")).sum().backward()
+    with pytest.raises(ValueError, match="Make a new optimizer"):
+        optimizer.step()

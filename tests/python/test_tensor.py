@@ -1,0 +1,327 @@
+"""Tensor: creation, exchange with NumPy, DLPack and pickle, indexing, broadcasting arithmetic, reductions, shapes."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import operator
+import pickle
+
+import numpy as np
+import pytest
+from helpers import assert_close, needs_torch, randoms
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import cnnx
+
+
+# ---- Creation and exchange ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("data", "dtype", "shape"),
+    [
+        (1.5, "float32", ()),
+        (3, "int64", ()),
+        (True, "bool", ()),
+        ([1, 2], "int64", (2,)),
+        ([[1.0, 2]], "float32", (1, 2)),
+        ([], "float32", (0,)),
+        (np.zeros((2, 3), np.float64), "float64", (2, 3)),
+        (np.zeros((2, 3), np.float16), "float32", (2, 3)),
+        (np.zeros(4, np.uint8), "int64", (4,)),
+        (np.zeros(4, bool), "bool", (4,)),
+    ],
+)
+def test_tensor_infers_dtypes(data, dtype, shape):
+    t = cnnx.tensor(data)
+    assert (t.dtype, t.shape) == (dtype, shape)
+    np.testing.assert_array_equal(t.numpy(), np.asarray(data))
+
+
+def test_creation_functions():
+    assert cnnx.zeros(2, 3).tolist() == cnnx.zeros((2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert cnnx.ones(2, dtype="int64").tolist() == [1, 1]
+    assert cnnx.full((2,), 7).tolist() == [7, 7]
+    assert cnnx.arange(3).tolist() == [0, 1, 2]
+    assert cnnx.arange(1, 2, 0.5, dtype="float32").tolist() == [1, 1.5]
+    assert cnnx.zeros((), dtype=np.float64).dtype == cnnx.float64
+    assert cnnx.randn(100, 100).numpy().std() == pytest.approx(1, abs=0.05)
+    values = cnnx.rand(10000).numpy()
+    assert 0 <= values.min() < 0.01 < 0.99 < values.max() < 1
+
+
+def test_seed_repeats():
+    cnnx.manual_seed(5)
+    a = cnnx.randn(1000).numpy().copy()
+    assert not np.array_equal(a, cnnx.randn(1000).numpy())
+    cnnx.manual_seed(5)
+    np.testing.assert_array_equal(a, cnnx.randn(1000).numpy())
+
+
+def test_numpy_shares_memory_and_keeps_it_alive():
+    t = cnnx.zeros(4)
+    array = t.numpy()
+    array[1] = 5
+    assert t.tolist() == [0, 5, 0, 0]
+    del t
+    gc.collect()
+    cnnx.ones(4)
+    assert array.tolist() == [0, 5, 0, 0]
+
+
+def test_from_numpy_shares_memory_where_it_can():
+    array = np.zeros(4, np.float32)
+    t = cnnx.from_numpy(array)
+    array[2] = 3
+    assert t.tolist() == [0, 0, 3, 0]
+    for source in (np.zeros((4, 4), np.float32).T[1:], np.zeros(4, ">f4"), np.zeros(4, np.int32)):
+        assert cnnx.from_numpy(source).numpy().shape == source.shape
+    frozen = np.zeros(3, np.float32)
+    frozen.flags.writeable = False
+    cnnx.from_numpy(frozen).fill_(1)
+    assert frozen.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_dlpack_with_numpy(dtype):
+    array = np.arange(6, dtype=dtype).reshape(2, 3)
+    t = cnnx.from_dlpack(array)
+    array[0, 0] = 9
+    assert t.tolist() == [[9, 1, 2], [3, 4, 5]]
+    back = np.from_dlpack(t)
+    t.fill_(1)
+    assert back.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+@needs_torch
+def test_dlpack_with_torch():
+    import torch
+
+    theirs = torch.arange(4.0)
+    ours = cnnx.from_dlpack(theirs)
+    theirs[0] = 7
+    assert ours.tolist() == [7, 1, 2, 3]
+    again = torch.from_dlpack(ours)
+    del theirs, ours
+    gc.collect()
+    assert again.tolist() == [7, 1, 2, 3]
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_pickle_and_copy(requires_grad):
+    t = cnnx.randn(2, 3, requires_grad=requires_grad)
+    for other in (pickle.loads(pickle.dumps(t)), copy.deepcopy(t), copy.copy(t)):
+        assert other.tolist() == t.tolist()
+        assert other.requires_grad == requires_grad
+    pickle.loads(pickle.dumps(t)).detach().fill_(0)
+    assert abs(t.detach()).sum().item() > 0
+
+
+def test_repr():
+    assert repr(cnnx.tensor([1.0, 2.5])) == "tensor([1., 2.5])"
+    assert repr(cnnx.tensor([[1, 2], [3, 4]])) == "tensor([[1, 2],\n        [3, 4]])"
+    assert repr(cnnx.tensor([True])) == "tensor([True])"
+    assert "requires_grad=True" in repr(cnnx.ones(1, requires_grad=True))
+    assert "..." in repr(cnnx.zeros(100, 100))
+    assert len(repr(cnnx.zeros(1000, 1000))) < 1000
+
+
+# ---- Indexing ------------------------------------------------------------------------------------------------------------
+@given(st.data())
+def test_first_axis_indexing_is_numpys(data):
+    array = np.arange(30.0).reshape(6, 5)
+    t = cnnx.tensor(array, requires_grad=True)
+    key = data.draw(st.one_of(st.integers(-6, 5), st.slices(6)))
+    assert_close(t[key].detach(), array[key], "float64")
+    if np.size(array[key]):
+        t[key].sum().backward()
+        expected = np.zeros_like(array)
+        expected[key] = 1
+        np.testing.assert_array_equal(t.grad.numpy(), expected)
+
+
+def test_rows_masks_and_iteration():
+    t = cnnx.tensor(np.arange(6.0).reshape(3, 2))
+    assert t[cnnx.tensor([2, 0, 2])].tolist() == [[4, 5], [0, 1], [4, 5]]
+    assert t[np.array([True, False, True])].tolist() == [[0, 1], [4, 5]]
+    assert [row.tolist() for row in t] == [[0, 1], [2, 3], [4, 5]]
+    assert len(t) == 3
+    t[1] = 0
+    assert t.tolist() == [[0, 1], [0, 0], [4, 5]]
+
+
+# ---- Arithmetic ----------------------------------------------------------------------------------------------------------
+_shapes = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4)
+
+
+@given(shapes=_shapes, name=st.sampled_from(["add", "sub", "mul", "truediv", "pow"]))
+def test_broadcasting_arithmetic_and_gradients(shapes, name):
+    fn = getattr(operator, name)
+    a, b = (np.abs(v) + 0.5 for v in randoms(0, *shapes.input_shapes))
+    x, y = (cnnx.tensor(v, dtype="float64", requires_grad=True) for v in (a, b))
+    assert_close(fn(x, y).detach(), fn(a, b), "float64")
+    assert cnnx.testing.gradcheck(fn, [x, y])
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "truediv", "pow"])
+def test_scalars_on_both_sides(name, dtype):
+    fn = getattr(operator, name)
+    a = np.array([1.0, 2.0, 4.0])
+    x = cnnx.tensor(a, dtype=dtype)
+    assert fn(x, 2).dtype == fn(2.0, x).dtype == dtype
+    assert_close(fn(x, 2), fn(a, 2), dtype)
+    assert_close(fn(2, x), fn(2, a), dtype)
+    assert_close(fn(np.float64(2), x), fn(2, a), "float32")
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparison(name):
+    fn = getattr(operator, name)
+    a, b = np.array([[1.0, 2, 3]]), np.array([[2.0], [3.0]])
+    result = fn(cnnx.tensor(a), cnnx.tensor(b))
+    assert result.dtype == "bool"
+    np.testing.assert_array_equal(result.numpy(), fn(a, b))
+
+
+@given(
+    shapes=hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=3, max_side=4),
+)
+def test_matmul(shapes):
+    a, b = randoms(0, *shapes.input_shapes)
+    x, y = (cnnx.tensor(v, dtype="float64", requires_grad=True) for v in (a, b))
+    assert_close((x @ y).detach(), a @ b, "float64")
+    if a.size and b.size:
+        assert cnnx.testing.gradcheck(operator.matmul, [x, y])
+
+
+def test_integers():
+    x = cnnx.tensor([5, -3])
+    assert (x + 1).dtype == "int64"
+    assert (x * x).tolist() == [25, 9]
+    assert (-x).tolist() == [-5, 3]
+    assert (x / 2).tolist() == [2.5, -1.5]
+    assert abs(x).tolist() == [5, 3]
+    assert x.sum().item() == 2
+    assert cnnx.tensor([2**60, 1]).sum().item() == 2**60 + 1
+
+
+# ---- Functions, reductions, shapes -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["exp", "log", "sqrt", "abs"])
+def test_unary_functions(name, dtype):
+    (a,) = randoms(0, (3, 4))
+    a = np.abs(a) + 0.1
+    fn = getattr(cnnx, name)
+    assert_close(fn(cnnx.tensor(a, dtype=dtype)), getattr(np, name)(a), dtype)
+    assert cnnx.testing.gradcheck(fn, cnnx.tensor(a, dtype="float64", requires_grad=True))
+
+
+def test_exp_over_the_whole_range():
+    a = np.concatenate([np.linspace(-120, 100, 5001), [np.inf, -np.inf, np.nan, 88.722, 88.723, -87.3]]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = np.exp(a.astype(np.float64)).astype(np.float32)
+    expected[np.abs(expected) < np.finfo(np.float32).tiny] = 0
+    np.testing.assert_allclose(cnnx.exp(cnnx.tensor(a)).numpy(), expected, rtol=3e-7)
+
+
+def test_clip():
+    x = cnnx.tensor([-2.0, 0.5, 3.0], dtype="float64", requires_grad=True)
+    assert cnnx.clip(x, -1, 1).tolist() == [-1, 0.5, 1]
+    assert cnnx.clip(x, max=1).tolist() == [-2, 0.5, 1]
+    assert cnnx.testing.gradcheck(lambda t: cnnx.clip(t, -1, 1), x)
+
+
+@given(
+    shape=hnp.array_shapes(max_dims=4, max_side=4),
+    name=st.sampled_from(["sum", "mean", "max", "min"]),
+    keepdims=st.booleans(),
+    data=st.data(),
+)
+def test_reductions(shape, name, keepdims, data):
+    axis = data.draw(
+        st.none() | st.integers(-len(shape), len(shape) - 1) | hnp.valid_tuple_axes(len(shape), min_size=1, max_size=len(shape))
+    )
+    (a,) = randoms(0, shape)
+    x = cnnx.tensor(a, dtype="float64", requires_grad=True)
+    y = getattr(x, name)(axis=axis, keepdims=keepdims)
+    assert_close(y.detach(), getattr(a, name)(axis=axis, keepdims=keepdims), "float64")
+    assert cnnx.testing.gradcheck(lambda t: getattr(t, name)(axis=axis, keepdims=keepdims), x)
+
+
+@given(shape=hnp.array_shapes(max_dims=3, max_side=5), data=st.data())
+def test_argmax(shape, data):
+    axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
+    (a,) = randoms(0, shape)
+    np.testing.assert_array_equal(cnnx.tensor(a).argmax(axis=axis).numpy(), a.argmax(axis=axis))
+
+
+def test_reshape_shares_and_transpose_copies():
+    x = cnnx.tensor(np.arange(24.0).reshape(2, 3, 4))
+    assert x.reshape(4, -1).shape == (4, 6)
+    assert x.reshape((24,)).shape == x.flatten().shape == (24,)
+    assert x.flatten(1).shape == (2, 12)
+    assert x.unsqueeze(0).squeeze(0).shape == x.shape
+    np.testing.assert_array_equal(x.transpose(0, 2).numpy(), x.numpy().transpose(2, 1, 0))
+    x.reshape(-1).fill_(0)
+    assert x.sum().item() == 0
+
+
+@given(shape=hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), data=st.data())
+def test_shape_gradients(shape, data):
+    axes = st.integers(0, len(shape) - 1)
+    a, b = data.draw(axes), data.draw(axes)
+    x = cnnx.randn(*shape, dtype="float64", requires_grad=True)
+    assert cnnx.testing.gradcheck(lambda t: t.transpose(a, b) * 2, x)
+    assert cnnx.testing.gradcheck(lambda t: t.reshape(-1) * 2, x)
+    assert cnnx.testing.gradcheck(lambda t: cnnx.concat([t, t * 2], dim=a), x)
+
+
+@given(shape=hnp.array_shapes(min_dims=1, max_dims=4, max_side=4), data=st.data())
+def test_concat_and_pad_are_numpys(shape, data):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    a, b = randoms(0, shape, shape)
+    joined = cnnx.concat([cnnx.tensor(a), cnnx.tensor(b)], dim=axis)
+    np.testing.assert_array_equal(joined.numpy(), np.concatenate([a, b], axis))
+    amounts = data.draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=len(shape)))
+    padded = cnnx.pad(cnnx.tensor(a), [n for pair in amounts for n in pair], 1.5)
+    whole = [(0, 0)] * (len(shape) - len(amounts)) + amounts[::-1]
+    np.testing.assert_array_equal(padded.numpy(), np.pad(a, whole, constant_values=1.5))
+
+
+def test_pad_gradient_and_cropping():
+    x = cnnx.randn(2, 3, dtype="float64", requires_grad=True)
+    assert cnnx.testing.gradcheck(lambda t: cnnx.pad(t, [1, 2, 0, 1]), x)
+
+
+def test_conversions():
+    x = cnnx.tensor([1.7, -0.2])
+    assert x.to("int64").tolist() == [1, 0]
+    assert x.to(cnnx.float64).dtype == np.float64
+    assert x.to("float32") is x or x.to("float32").tolist() == x.tolist()
+    assert float(cnnx.tensor(2.5)) == 2.5
+    assert int(cnnx.tensor(7)) == 7
+    assert [10, 20, 30][cnnx.tensor(1)] == 20
+    assert bool(cnnx.tensor(0.0)) is False
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(cnnx.ones(2))
+
+
+def test_numpy_sees_a_tensor():
+    x = cnnx.tensor([1.0, 4.0])
+    assert np.sqrt(np.asarray(x)).tolist() == [1, 2]
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    assert isinstance(np.ones(2, np.float32) * x, cnnx.Tensor)
+
+
+def test_memory_is_reused():
+    cnnx.memory.empty_cache()
+    before = cnnx.memory.current()
+    x = cnnx.zeros(1 << 20)
+    assert cnnx.memory.current() - before == 4 << 20
+    address = x.numpy().ctypes.data
+    del x
+    assert cnnx.memory.current() == before
+    if cnnx.memory.cached():  # off under the sanitizers
+        assert cnnx.zeros(1 << 20).numpy().ctypes.data == address
+    cnnx.memory.reset_peak()
+    assert cnnx.memory.peak() == cnnx.memory.current()

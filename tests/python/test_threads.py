@@ -1,0 +1,113 @@
+"""Threads and processes: the same bits with any number of threads, fork, several Python threads, torch beside us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from helpers import needs_torch
+
+import cnnx
+import cnnx.functional as F
+
+
+def _work() -> list[np.ndarray]:
+    """Outputs and gradients of everything that runs in parallel, on sizes that are cut into many chunks."""
+    cnnx.manual_seed(3)
+    x = cnnx.randn(6, 8, 40, 41, requires_grad=True)
+    w, dw = cnnx.randn(16, 8, 3, 3, requires_grad=True), cnnx.randn(16, 1, 3, 3, requires_grad=True)
+    gamma, beta = cnnx.ones(16, requires_grad=True), cnnx.zeros(16, requires_grad=True)
+    y = F.conv2d(x, w, padding=1)
+    y = F.conv2d(y, dw, groups=16, padding=1)
+    y = F.relu(F.batch_norm(y, None, None, gamma, beta, training=True))
+    y = F.dropout(F.max_pool2d(y, 3, 2), 0.2)
+    y = F.gelu(F.avg_pool2d(y, 2)).flatten(1)
+    head = cnnx.randn(50, y.shape[1], requires_grad=True)
+    scores = F.linear(y, head) * 0.01
+    loss = F.cross_entropy(scores, cnnx.tensor([1, 2, 3, 4, 5, 49])) + F.softmax(scores, 0).max() + y.mean()
+    loss.backward()
+    return [t.detach().numpy().copy() for t in (loss, scores)] + [t.grad.numpy().copy() for t in (x, w, dw, gamma, beta, head)]
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    results = []
+    for threads in (1, 2, 3, 7):
+        cnnx.set_num_threads(threads)
+        results.append(_work())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_python_threads_run_forwards_at_once():
+    net = cnnx.models.lenet5().eval()
+    x = cnnx.randn(8, 1, 32, 32)
+    expected = net(x).tolist()
+    results: list[list[bool]] = [[] for _ in range(4)]
+
+    def work(mine: list[bool]) -> None:
+        with cnnx.no_grad():
+            for _ in range(20):
+                mine.append(net(x).tolist() == expected)
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(len(mine) == 20 and all(mine) for mine in results)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_forked_child_computes():
+    expected = _work()
+    child = os.fork()
+    if child == 0:
+        ok = False
+        try:
+            ok = all(np.array_equal(a, b) for a, b in zip(expected, _work(), strict=True))
+        finally:
+            os._exit(0 if ok else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _run(code: str, **environment: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **environment}
+    )
+    return result.stdout.strip()
+
+
+def test_environment_sets_threads_and_instruction_set():
+    code = "import cnnx; print(cnnx.get_num_threads(), cnnx.cpu_isa())"
+    assert _run(code, CNNX_NUM_THREADS="3", CNNX_ISA="generic") == "3 generic"
+
+
+@pytest.mark.parametrize("isa", ["generic", "avx2"])
+def test_every_instruction_set_gives_the_same_answers(isa):
+    code = (
+        "import cnnx, cnnx.functional as F; cnnx.manual_seed(0); net = cnnx.models.small_convnet(10, width=8).eval();"
+        "x = cnnx.randn(4, 1, 8, 8); print(*[round(v, 4) for row in net(x).tolist() for v in row])"
+    )
+    assert np.allclose(np.fromstring(_run(code, CNNX_ISA=isa), sep=" "), np.fromstring(_run(code), sep=" "), atol=2e-3)
+
+
+@needs_torch
+@pytest.mark.parametrize("order", ["import torch, cnnx", "import cnnx, torch"])
+def test_lives_with_torch_in_either_order(order):
+    code = order + (
+        "; a = torch.randn(64, 64); b = cnnx.from_dlpack(a); torch.set_num_threads(2);"
+        "c = [(a @ a).numpy(), (b @ b).numpy()]; print(abs(c[0] - c[1]).max() < 1e-3)"
+    )
+    assert _run(code) == "True"
+
+
+def test_denormals_are_flushed_inside_and_the_caller_keeps_his():
+    tiny = np.full(8, 1e-40, np.float32)
+    (F.relu(cnnx.tensor(tiny)) * 1.0).sum()
+    assert (tiny * np.float32(1)).sum() > 0

@@ -1,0 +1,177 @@
+"""fit, evaluate and predict, and the cnnx command that uses them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnnx
+
+
+def _run(*arguments: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cnnx", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300, **options)
+
+
+def _train(threads: int = 2, seed: int = 0) -> tuple[cnnx.Module, cnnx.History]:
+    cnnx.set_num_threads(threads)
+    cnnx.manual_seed(seed)
+    train, test = cnnx.data.digits()
+    model = cnnx.models.small_convnet(10, width=8)
+    return model, cnnx.fit(model, train, test, epochs=2, lr=0.02, augment=cnnx.data.RandomCrop(1), seed=seed)
+
+
+def test_fit_learns_and_reports():
+    model, history = _train()
+    assert [epoch.number for epoch in history.epochs] == [1, 2]
+    assert history.epochs[1].loss < history.epochs[0].loss
+    assert history.epochs[1].validation_accuracy > 0.8
+    assert history.epochs[1].images_per_second > 0
+    assert not history.interrupted
+    assert not model.training
+
+
+def test_same_seed_same_bits_with_any_number_of_threads():
+    states = [_train(threads, seed)[0].state_dict() for threads, seed in ((1, 0), (2, 0), (3, 0), (2, 1))]
+    for name, tensor in states[0].items():
+        for other in states[1:3]:
+            np.testing.assert_array_equal(tensor.numpy(), other[name].numpy())
+    assert states[3]["0.weight"].tolist() != states[0]["0.weight"].tolist()
+
+
+def test_fit_takes_an_optimizer_schedule_and_loss():
+    train, _ = cnnx.data.digits()
+    model = cnnx.Sequential(cnnx.Flatten(), cnnx.Linear(64, 10))
+    optimizer = cnnx.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    seen = []
+    history = cnnx.fit(
+        model, train, epochs=3, optimizer=optimizer, schedule="constant", loss=cnnx.MultiMarginLoss(), on_epoch=seen.append
+    )
+    assert seen == history.epochs
+    assert optimizer.lr == 0.5
+    assert history.epochs[-1].accuracy > 0.9
+
+
+def test_interrupted_fit_keeps_what_it_has():
+    train, _ = cnnx.data.digits()
+    model = cnnx.models.small_convnet(10, width=8)
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    before = model[0].weight.tolist()
+    history = cnnx.fit(model, train, epochs=5, on_epoch=stop)
+    assert history.interrupted
+    assert len(history.epochs) == 1
+    assert model[0].weight.tolist() != before
+    assert not model.training
+
+
+def test_evaluate_and_predict_agree():
+    model, _ = _train()
+    _, test = cnnx.data.digits()
+    model.train()
+    result = cnnx.evaluate(model, test)
+    assert model.training
+    assert result.confusion.sum() == len(test)
+    assert np.trace(result.confusion) / len(test) == result.accuracy
+    probabilities = cnnx.predict(model, test)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (probabilities.argmax(axis=1) == test.labels).mean() == result.accuracy
+    np.testing.assert_allclose(cnnx.predict(model, test.images, batch_size=7), probabilities, atol=1e-5)
+
+
+def test_bad_arguments():
+    train, _ = cnnx.data.digits()
+    model = cnnx.models.lenet5()
+    with pytest.raises(ValueError, match="epochs"):
+        cnnx.fit(model, train, epochs=0)
+    with pytest.raises(ValueError, match="schedule"):
+        cnnx.fit(model, train, schedule="circular")
+    empty = cnnx.data.ArrayDataset(np.zeros((0, 8, 8)), np.zeros(0, int))
+    with pytest.raises(ValueError, match="empty"):
+        cnnx.fit(model, empty)
+    with pytest.raises(ValueError, match="empty"):
+        cnnx.evaluate(model, empty)
+
+
+# ---- The command -----------------------------------------------------------------------------------------------------------
+def test_train_evaluate_info_on_the_digits(tmp_path):
+    path = tmp_path / "digits.safetensors"
+    output = _run("train", "--out", path, "--epochs", 8).stdout
+    accuracy = float(re.search(r"held-out accuracy ([\d.]+)% after", output)[1])
+    assert accuracy >= 96
+    assert f"accuracy {accuracy:.2f}%" in _run("evaluate", path).stdout
+    information = _run("info", path).stdout
+    assert "Conv2d(1, 32" in information
+    assert "input 1 x 8 x 8; classes: 0, 1, 2" in information
+    again = tmp_path / "again.safetensors"
+    _run("train", "--out", again, "--epochs", 8, "--threads", 1)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_train_and_predict_on_a_folder(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = (rng.integers(0, 60, (16, 16, 3)) + 150 * label).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{i}.png")
+    (tmp_path / "set" / "dark" / "broken.png").write_bytes(b"?")
+    result = _run("train", "--data", tmp_path / "set", "--epochs", 4, cwd=tmp_path)
+    assert "skipped 1 broken images of 41" in result.stderr
+    assert "broken.png" in result.stderr
+    model = tmp_path / "model.safetensors"
+    assert "confusion" in _run("evaluate", model, "--data", tmp_path / "set").stdout
+    images = [tmp_path / "set" / "dark" / "3.png", tmp_path / "set" / "light" / "4.png"]
+    lines = _run("predict", model, *images).stdout.splitlines()
+    assert ["dark" in lines[0].split(": ")[1].split()[0], "light" in lines[1].split(": ")[1].split()[0]] == [True, True]
+    failed = _run("predict", model, images[0], tmp_path / "no.png", check=False)
+    assert failed.returncode == 1
+    assert "no.png" in failed.stderr
+    assert "dark" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "missing"], "no folder missing"),
+        (["train", "--model", "huge"], "no model 'huge'"),
+        (["train", "--out", "missing/x.safetensors"], "no folder"),
+        (["evaluate", "missing.safetensors"], "missing.safetensors"),
+        (["train", "--data", "empty"], "class nothing"),
+    ],
+)
+def test_command_errors_are_one_line(tmp_path, arguments, message):
+    (tmp_path / "empty" / "nothing").mkdir(parents=True)
+    result = _run(*arguments, check=False, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_ctrl_c_saves_and_says_so(tmp_path):
+    path = tmp_path / "m.safetensors"
+    command = [sys.executable, "-m", "cnnx", "train", "--epochs", "10000", "--out", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1"):
+            break
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the model so far is saved in" in output
+    assert "Traceback" not in errors
+    assert cnnx.load(Path(path))(cnnx.zeros(1, 1, 8, 8)).shape == (1, 10)
