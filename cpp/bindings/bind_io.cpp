@@ -43,10 +43,12 @@ auto without_gil(F fn) {
 }  // namespace
 
 void bind_io(py::module_& m) {
-  m.def("save", [](Module& model, const Path& path, const std::optional<Metadata>& metadata) {
-          save(model, writable(path), metadata.value_or(Metadata()));
-        },
-        py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
+  m.def(
+      "save",
+      [](Module& model, const Path& path, const std::optional<Metadata>& metadata) {
+        save(model, writable(path), metadata.value_or(Metadata()));
+      },
+      py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
 
 The architecture goes along as JSON in the file's metadata if every module is one of the library's own layers; cnnx.load and
 C++'s cnnx::load rebuild the model from it. Other models are saved as their state dict. The file is replaced as a whole or
@@ -61,11 +63,13 @@ Raises:
     FileNotFoundError: if the folder does not exist.
     RuntimeError: if writing fails.
 )");
-  m.def("load", [](const Path& path) {
-          const std::string name = readable(path);
-          return static_cast<std::shared_ptr<Module>>(without_gil([&] { return load(name); }));
-        },
-        py::arg("path"), R"(Rebuilds the model that cnnx.save wrote, in evaluation mode.
+  m.def(
+      "load",
+      [](const Path& path) {
+        const std::string name = readable(path);
+        return static_cast<std::shared_ptr<Module>>(without_gil([&] { return load(name); }));
+      },
+      py::arg("path"), R"(Rebuilds the model that cnnx.save wrote, in evaluation mode.
 
 Args:
     path: a .safetensors file.
@@ -77,19 +81,23 @@ Raises:
     FileNotFoundError: if there is no such file.
     ValueError: for a file that is malformed or has no architecture; says what is wrong.
 )");
-  m.def("save_state", [](const py::dict& tensors, const Path& path, const std::optional<Metadata>& metadata) {
-          StateDict state;
-          for (const auto& [name, tensor] : tensors) state.emplace_back(name.cast<std::string>(), tensor.cast<Tensor>());
-          const std::string file = writable(path);
-          without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
-        },
-        py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
-        "Saves a dict of names and tensors, such as a state dict, as a .safetensors file.");
-  m.def("load_state", [](const Path& path) {
-          const std::string name = readable(path);
-          return to_dict(without_gil([&] { return load_safetensors(name); }).tensors);
-        },
-        py::arg("path"), R"(The tensors of a .safetensors file by name.
+  m.def(
+      "save_state",
+      [](const py::dict& tensors, const Path& path, const std::optional<Metadata>& metadata) {
+        StateDict state;
+        for (const auto& [name, tensor] : tensors) state.emplace_back(name.cast<std::string>(), tensor.cast<Tensor>());
+        const std::string file = writable(path);
+        without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
+      },
+      py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
+      "Saves a dict of names and tensors, such as a state dict, as a .safetensors file.");
+  m.def(
+      "load_state",
+      [](const Path& path) {
+        const std::string name = readable(path);
+        return to_dict(without_gil([&] { return load_safetensors(name); }).tensors);
+      },
+      py::arg("path"), R"(The tensors of a .safetensors file by name.
 
 Half-precision values become float32, small integers int64.
 
@@ -97,8 +105,9 @@ Raises:
     FileNotFoundError: if there is no such file.
     ValueError: for a malformed file; says what is wrong.
 )");
-  m.def("load_metadata", [](const Path& path) { return load_safetensors(readable(path)).metadata; }, py::arg("path"),
-        "The string metadata of a .safetensors file.");
+  m.def(
+      "load_metadata", [](const Path& path) { return load_safetensors(readable(path)).metadata; }, py::arg("path"),
+      "The string metadata of a .safetensors file.");
 }
 
 }  // namespace cnnx::bindings

@@ -10,16 +10,18 @@ using LayerClass = py::class_<L, Module, PyModule<L>, py::smart_holder>;
 template <class L>
 LayerClass<L> bind_layer(py::module_& m, const char* name, const char* doc) {
   LayerClass<L> cls(m, name, doc, module_type_setup());
-  cls.def("forward", [](L& self, const Tensor& x) { return is_python(self) ? self.L::forward(x) : self.forward(x); }, py::arg("x"),
-          NoGil(), "Applies the layer.");
+  cls.def(
+      "forward", [](L& self, const Tensor& x) { return is_python(self) ? self.L::forward(x) : self.forward(x); },
+      py::arg("x"), NoGil(), "Applies the layer.");
   return cls;
 }
 
 template <class L>
 LayerClass<L> bind_loss_layer(py::module_& m, const char* name, const char* doc) {
   LayerClass<L> cls(m, name, doc, module_type_setup());
-  cls.def("forward", [](L& self, const Tensor& input, const Tensor& target) { return self.L::forward(input, target); },
-          py::arg("input"), py::arg("target"), NoGil(), "The loss of the input.")
+  cls.def(
+         "forward", [](L& self, const Tensor& input, const Tensor& target) { return self.L::forward(input, target); },
+         py::arg("input"), py::arg("target"), NoGil(), "The loss of the input.")
       .def("extra_repr", [](const L&) { return ""; }, "Nothing, as in torch.");
   return cls;
 }
@@ -63,14 +65,15 @@ Example:
 
 Source: CS231n notes, "Convolutional Neural Networks".
 )")
-      .def(py::init([](int64_t in_channels, int64_t out_channels, Pair kernel_size, Pair stride, const Padding& padding, Pair dilation,
-                       int64_t groups, bool bias, Fit fit, const DTypeArg& dtype) {
+      .def(py::init([](int64_t in_channels, int64_t out_channels, Pair kernel_size, Pair stride, const Padding& padding,
+                       Pair dilation, int64_t groups, bool bias, Fit fit, const DTypeArg& dtype) {
              return std::make_unique<PyModule<Conv2d>>(
-                 in_channels, out_channels, kernel_size, Conv2dOptions{stride, padding, dilation, groups, bias, fit, dtype.value});
+                 in_channels, out_channels, kernel_size,
+                 Conv2dOptions{stride, padding, dilation, groups, bias, fit, dtype.value});
            }),
-           py::arg("in_channels"), py::arg("out_channels"), py::arg("kernel_size"), py::arg("stride") = 1, py::arg("padding") = 0,
-           py::arg("dilation") = 1, py::arg("groups") = 1, py::arg("bias") = true, py::arg("fit") = py::none(),
-           py::arg("dtype") = "float32");
+           py::arg("in_channels"), py::arg("out_channels"), py::arg("kernel_size"), py::arg("stride") = 1,
+           py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1, py::arg("bias") = true,
+           py::arg("fit") = py::none(), py::arg("dtype") = "float32");
   bind_layer<Linear>(m, "Linear", R"(A fully connected layer: x times weight transposed, plus bias.
 
 Args:
@@ -134,8 +137,10 @@ Example:
     >>> cnnx.AvgPool2d(3, stride=2, padding=1)(cnnx.randn(1, 3, 8, 8)).shape
     (1, 3, 4, 4)
 )")
-      .def(py::init([](Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Fit fit, bool count_include_pad) {
-             return std::make_unique<PyModule<AvgPool2d>>(kernel_size, AvgPoolOptions{stride, padding, fit, count_include_pad});
+      .def(py::init([](Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Fit fit,
+                       bool count_include_pad) {
+             return std::make_unique<PyModule<AvgPool2d>>(kernel_size,
+                                                          AvgPoolOptions{stride, padding, fit, count_include_pad});
            }),
            py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = 0, py::arg("fit") = py::none(),
            py::arg("count_include_pad") = true);
@@ -172,8 +177,10 @@ Example:
     >>> cnnx.AdaptiveAvgPool2d(1)(cnnx.randn(2, 8, 7, 5)).shape
     (2, 8, 1, 1)
 )")
-      .def(py::init([](Pair output_size) { return std::make_unique<PyModule<AdaptiveAvgPool2d>>(output_size); }), py::arg("output_size"));
-  bind_layer<AdaptiveMaxPool2d>(m, "AdaptiveMaxPool2d", R"(Largest values of windows chosen so that the output has a given size.
+      .def(py::init([](Pair output_size) { return std::make_unique<PyModule<AdaptiveAvgPool2d>>(output_size); }),
+           py::arg("output_size"));
+  bind_layer<AdaptiveMaxPool2d>(m, "AdaptiveMaxPool2d",
+                                R"(Largest values of windows chosen so that the output has a given size.
 
 Args:
     output_size: height and width of the output; one integer stands for both.
@@ -186,7 +193,8 @@ Example:
     >>> cnnx.AdaptiveMaxPool2d((2, 3))(cnnx.randn(2, 8, 7, 5)).shape
     (2, 8, 2, 3)
 )")
-      .def(py::init([](Pair output_size) { return std::make_unique<PyModule<AdaptiveMaxPool2d>>(output_size); }), py::arg("output_size"));
+      .def(py::init([](Pair output_size) { return std::make_unique<PyModule<AdaptiveMaxPool2d>>(output_size); }),
+           py::arg("output_size"));
 }
 
 void bind_normalization(py::module_& m) {
@@ -216,13 +224,16 @@ Example:
 
 Source: Ioffe and Szegedy, "Batch Normalization" (2015).
 )")
-      .def(py::init([](int64_t num_features, double eps, double momentum, bool affine, bool track_running_stats, const DTypeArg& dtype) {
-             return std::make_unique<PyModule<BatchNorm2d>>(num_features,
-                                                            BatchNorm2dOptions{eps, momentum, affine, track_running_stats, dtype.value});
+      .def(py::init([](int64_t num_features, double eps, double momentum, bool affine, bool track_running_stats,
+                       const DTypeArg& dtype) {
+             return std::make_unique<PyModule<BatchNorm2d>>(
+                 num_features, BatchNorm2dOptions{eps, momentum, affine, track_running_stats, dtype.value});
            }),
            py::arg("num_features"), py::arg("eps") = 1e-5, py::arg("momentum") = 0.1, py::arg("affine") = true,
            py::arg("track_running_stats") = true, py::arg("dtype") = "float32");
-  bind_layer<Dropout>(m, "Dropout", R"(Zeroes values at random in training and scales the others by 1 / (1 - p); does nothing in evaluation.
+  bind_layer<Dropout>(
+      m, "Dropout",
+      R"(Zeroes values at random in training and scales the others by 1 / (1 - p); does nothing in evaluation.
 
 Args:
     p: probability that a value becomes zero.
@@ -252,7 +263,9 @@ Example:
     >>> cnnx.Flatten()(cnnx.randn(2, 3, 4, 5)).shape
     (2, 60)
 )")
-      .def(py::init([](int64_t start_dim, int64_t end_dim) { return std::make_unique<PyModule<Flatten>>(start_dim, end_dim); }),
+      .def(py::init([](int64_t start_dim, int64_t end_dim) {
+             return std::make_unique<PyModule<Flatten>>(start_dim, end_dim);
+           }),
            py::arg("start_dim") = 1, py::arg("end_dim") = -1);
 }
 
@@ -275,14 +288,16 @@ Args:
 )")
       .def(py::init([](double negative_slope) { return std::make_unique<PyModule<LeakyReLU>>(negative_slope); }),
            py::arg("negative_slope") = 0.01);
-  bind_layer<GELU>(m, "GELU", R"(x times the normal distribution function of x (Hendrycks and Gimpel, 2016). Shape: any to the same.
+  bind_layer<GELU>(
+      m, "GELU", R"(x times the normal distribution function of x (Hendrycks and Gimpel, 2016). Shape: any to the same.
 
 Args:
     approximate: "none", or "tanh" for an approximation by tanh.
 )")
       .def(py::init([](const std::string& approximate) { return std::make_unique<PyModule<GELU>>(approximate); }),
            py::arg("approximate") = "none");
-  bind_layer<Softmax>(m, "Softmax", R"(exp(x) over its sum along an axis: probabilities from scores. Shape: any to the same.
+  bind_layer<Softmax>(m, "Softmax",
+                      R"(exp(x) over its sum along an axis: probabilities from scores. Shape: any to the same.
 
 Args:
     dim: the axis.
@@ -293,7 +308,8 @@ Example:
     [[0.25, 0.25, 0.25, 0.25]]
 )")
       .def(py::init([](int64_t dim) { return std::make_unique<PyModule<Softmax>>(dim); }), py::arg("dim") = -1);
-  bind_layer<LogSoftmax>(m, "LogSoftmax", R"(The logarithm of Softmax, exact for large scores too. Shape: any to the same.
+  bind_layer<LogSoftmax>(m, "LogSoftmax",
+                         R"(The logarithm of Softmax, exact for large scores too. Shape: any to the same.
 
 Args:
     dim: the axis.
@@ -319,12 +335,15 @@ Example:
     >>> round(loss(cnnx.zeros(2, 10), cnnx.tensor([3, 7])).item(), 4)
     2.3026
 )")
-      .def(py::init([](const std::optional<Tensor>& weight, int64_t ignore_index, Reduction reduction, double label_smoothing) {
+      .def(py::init([](const std::optional<Tensor>& weight, int64_t ignore_index, Reduction reduction,
+                       double label_smoothing) {
              return std::make_unique<PyModule<CrossEntropyLoss>>(
                  CrossEntropyOptions{or_undefined(weight), ignore_index, reduction, label_smoothing});
            }),
-           py::arg("weight") = py::none(), py::arg("ignore_index") = -100, py::arg("reduction") = "mean", py::arg("label_smoothing") = 0.0);
-  bind_loss_layer<MultiMarginLoss>(m, "MultiMarginLoss", R"(The multiclass hinge (SVM) loss in torch's form, divided by the number of classes.
+           py::arg("weight") = py::none(), py::arg("ignore_index") = -100, py::arg("reduction") = "mean",
+           py::arg("label_smoothing") = 0.0);
+  bind_loss_layer<MultiMarginLoss>(m, "MultiMarginLoss",
+                                   R"(The multiclass hinge (SVM) loss in torch's form, divided by the number of classes.
 
 Args:
     p: 1, or 2 for the squared hinge.
@@ -341,7 +360,8 @@ Example:
     0.75
 )")
       .def(py::init([](int64_t p, double margin, const std::optional<Tensor>& weight, Reduction reduction) {
-             return std::make_unique<PyModule<MultiMarginLoss>>(MultiMarginOptions{p, margin, or_undefined(weight), reduction});
+             return std::make_unique<PyModule<MultiMarginLoss>>(
+                 MultiMarginOptions{p, margin, or_undefined(weight), reduction});
            }),
            py::arg("p") = 1, py::arg("margin") = 1.0, py::arg("weight") = py::none(), py::arg("reduction") = "mean");
   bind_loss_layer<MSELoss>(m, "MSELoss", R"(The squared difference of input and target.
@@ -357,7 +377,8 @@ Example:
     >>> cnnx.MSELoss()(cnnx.tensor([1.0, 2.0]), cnnx.tensor([1.0, 4.0])).item()
     2.0
 )")
-      .def(py::init([](Reduction reduction) { return std::make_unique<PyModule<MSELoss>>(reduction); }), py::arg("reduction") = "mean");
+      .def(py::init([](Reduction reduction) { return std::make_unique<PyModule<MSELoss>>(reduction); }),
+           py::arg("reduction") = "mean");
 }
 
 }  // namespace

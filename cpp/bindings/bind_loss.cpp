@@ -4,7 +4,8 @@
 namespace cnnx::bindings {
 namespace {
 
-constexpr const char* kCrossEntropyDoc = R"(Cross-entropy between scores (logits) and class numbers: the Softmax classifier's loss.
+constexpr const char* kCrossEntropyDoc =
+    R"(Cross-entropy between scores (logits) and class numbers: the Softmax classifier's loss.
 
 Args:
     input: logits (N, classes), (N, classes, d1, ...) or (classes,).
@@ -60,7 +61,8 @@ Example:
     0.75
 )";
 
-constexpr const char* kSvmDoc = R"(The multiclass SVM loss of the CS231n notes: multi_margin_loss without the division by classes.
+constexpr const char* kSvmDoc =
+    R"(The multiclass SVM loss of the CS231n notes: multi_margin_loss without the division by classes.
 
 Args:
     input: scores (N, classes).
@@ -90,21 +92,24 @@ Example:
 }  // namespace
 
 void bind_loss(py::module_& m) {
-  m.def("cross_entropy",
-        [](const Tensor& input, const Tensor& target, const std::optional<Tensor>& weight, int64_t ignore_index, Reduction reduction,
-           double label_smoothing) {
-          return cross_entropy(input, target, {or_undefined(weight), ignore_index, reduction, label_smoothing});
-        },
-        py::arg("input"), py::arg("target"), py::arg("weight") = py::none(), py::arg("ignore_index") = -100,
-        py::arg("reduction") = Reduction::kMean, py::arg("label_smoothing") = 0.0, NoGil(), kCrossEntropyDoc);
-  m.def("multi_margin_loss",
-        [](const Tensor& input, const Tensor& target, int64_t p, double margin, const std::optional<Tensor>& weight, Reduction reduction) {
-          return multi_margin_loss(input, target, {p, margin, or_undefined(weight), reduction});
-        },
-        py::arg("input"), py::arg("target"), py::arg("p") = 1, py::arg("margin") = 1.0, py::arg("weight") = py::none(),
-        py::arg("reduction") = Reduction::kMean, NoGil(), kMultiMarginDoc);
-  m.def("svm_loss", &svm_loss, py::arg("input"), py::arg("target"), py::arg("margin") = 1.0, py::arg("reduction") = Reduction::kMean,
-        NoGil(), kSvmDoc);
+  m.def(
+      "cross_entropy",
+      [](const Tensor& input, const Tensor& target, const std::optional<Tensor>& weight, int64_t ignore_index,
+         Reduction reduction, double label_smoothing) {
+        return cross_entropy(input, target, {or_undefined(weight), ignore_index, reduction, label_smoothing});
+      },
+      py::arg("input"), py::arg("target"), py::arg("weight") = py::none(), py::arg("ignore_index") = -100,
+      py::arg("reduction") = Reduction::kMean, py::arg("label_smoothing") = 0.0, NoGil(), kCrossEntropyDoc);
+  m.def(
+      "multi_margin_loss",
+      [](const Tensor& input, const Tensor& target, int64_t p, double margin, const std::optional<Tensor>& weight,
+         Reduction reduction) {
+        return multi_margin_loss(input, target, {p, margin, or_undefined(weight), reduction});
+      },
+      py::arg("input"), py::arg("target"), py::arg("p") = 1, py::arg("margin") = 1.0, py::arg("weight") = py::none(),
+      py::arg("reduction") = Reduction::kMean, NoGil(), kMultiMarginDoc);
+  m.def("svm_loss", &svm_loss, py::arg("input"), py::arg("target"), py::arg("margin") = 1.0,
+        py::arg("reduction") = Reduction::kMean, NoGil(), kSvmDoc);
   m.def("mse_loss", &mse_loss, py::arg("input"), py::arg("target"), py::arg("reduction") = Reduction::kMean, NoGil(),
         R"(Mean squared error: (input - target) ** 2, reduced.
 

@@ -33,7 +33,8 @@ std::shared_ptr<Module> to_module(const char* op, py::handle value) {
   throw py::type_error("[" + std::string(op) + "] expected a Module; got " + type_of(value) + "." + hint);
 }
 
-// ---- Module ----------------------------------------------------------------------------------------------------------
+// ---- Module
+// ----------------------------------------------------------------------------------------------------------
 
 py::object call(py::handle self, const py::args& args, const py::kwargs& kwargs) {
   module_of(self);
@@ -45,7 +46,8 @@ py::object missing_forward(py::handle self, const py::args& args, const py::kwar
   if (!is_python(module) && args.size() == 1 && kwargs.empty() && py::isinstance<Tensor>(args[0])) {
     return py::cast(module.forward(args[0].cast<Tensor>()));  // a class of a C++ program
   }
-  PyErr_SetString(PyExc_NotImplementedError, ("[module] " + type_of(self) + " has no forward. Define forward(self, ...) in the class.").c_str());
+  PyErr_SetString(PyExc_NotImplementedError,
+                  ("[module] " + type_of(self) + " has no forward. Define forward(self, ...) in the class.").c_str());
   throw py::error_already_set();
 }
 
@@ -53,7 +55,8 @@ py::object missing_forward(py::handle self, const py::args& args, const py::kwar
 py::list named_modules(py::handle self, const std::string& prefix) {
   py::list found;
   found.append(py::make_tuple(prefix, self));
-  for (const auto& [name, module] : module_of(self).named_descendants(prefix)) found.append(py::make_tuple(name, module));
+  for (const auto& [name, module] : module_of(self).named_descendants(prefix))
+    found.append(py::make_tuple(name, module));
   return found;
 }
 
@@ -79,7 +82,8 @@ void convert(Module& module, const py::object& target) {
     if (name.starts_with("cpu") || name.starts_with("cuda")) return module.to(Device(name));
   }
   DType dtype{};
-  if (!load_dtype(target, dtype)) throw py::type_error("[to] expected a dtype or a device; got " + py::repr(target).cast<std::string>() + ".");
+  if (!load_dtype(target, dtype))
+    throw py::type_error("[to] expected a dtype or a device; got " + py::repr(target).cast<std::string>() + ".");
   module.to(dtype);
 }
 
@@ -92,11 +96,14 @@ py::object to(py::object self, const py::object& target, const py::object& dtype
 }
 
 Module::LoadResult load_state_dict(Module& module, const py::object& state, bool strict) {
-  if (!py::hasattr(state, "items")) throw py::type_error("[load_state_dict] expected a mapping of names to tensors; got " + type_of(state) + ".");
+  if (!py::hasattr(state, "items"))
+    throw py::type_error("[load_state_dict] expected a mapping of names to tensors; got " + type_of(state) + ".");
   StateDict tensors;
   for (const py::handle item : state.attr("items")()) {
     const auto pair = item.cast<std::pair<py::object, py::object>>();
-    if (!py::isinstance<py::str>(pair.first)) throw py::type_error("[load_state_dict] keys must be strings; got " + py::repr(pair.first).cast<std::string>() + ".");
+    if (!py::isinstance<py::str>(pair.first))
+      throw py::type_error("[load_state_dict] keys must be strings; got " + py::repr(pair.first).cast<std::string>() +
+                           ".");
     py::object value = pair.second;
     if (!py::isinstance<Tensor>(value)) {
       if (py::hasattr(value, "detach")) value = value.attr("detach")();  // another library's tensor
@@ -149,38 +156,55 @@ Example:
 )";
 
 void bind_walks(ModuleClass& cls) {
-  cls.def("parameters", [](const Module& self, bool recurse) {
+  cls.def(
+         "parameters",
+         [](const Module& self, bool recurse) {
+           py::list tensors;
+           for (const auto& [name, tensor] : self.named_parameters("", recurse)) tensors.append(tensor);
+           return iterate<Tensor>(tensors);
+         },
+         py::arg("recurse") = true,
+         "Iterates over the parameters of this module and its descendants; a shared one comes once.")
+      .def(
+          "named_parameters",
+          [](const Module& self, const std::string& prefix, bool recurse) {
+            return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse)));
+          },
+          py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, parameter).")
+      .def(
+          "buffers",
+          [](const Module& self, bool recurse) {
             py::list tensors;
-            for (const auto& [name, tensor] : self.named_parameters("", recurse)) tensors.append(tensor);
+            for (const auto& [name, tensor] : self.named_buffers("", recurse)) tensors.append(tensor);
             return iterate<Tensor>(tensors);
           },
-          py::arg("recurse") = true, "Iterates over the parameters of this module and its descendants; a shared one comes once.")
-      .def("named_parameters", [](const Module& self, const std::string& prefix, bool recurse) {
-             return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse)));
-           },
-           py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, parameter).")
-      .def("buffers", [](const Module& self, bool recurse) {
-             py::list tensors;
-             for (const auto& [name, tensor] : self.named_buffers("", recurse)) tensors.append(tensor);
-             return iterate<Tensor>(tensors);
-           },
-           py::arg("recurse") = true, "Iterates over the buffers: tensors that are saved but not trained, as running means.")
-      .def("named_buffers", [](const Module& self, const std::string& prefix, bool recurse) {
-             return iterate<NamedTensor>(py::cast(self.named_buffers(prefix, recurse)));
-           },
-           py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, buffer).")
-      .def("children", [](const Module& self) { return iterate<Module>(seconds(py::cast(self.named_children()))); },
-           "Iterates over the modules directly inside this one.")
-      .def("named_children", [](const Module& self) { return iterate<NamedModule>(py::cast(self.named_children())); },
-           "Iterates over (name, module) of the modules directly inside this one.")
-      .def("modules", [](py::handle self) { return iterate<Module>(seconds(named_modules(self, ""))); },
-           "Iterates over this module and all its descendants; a shared one comes once.")
-      .def("named_modules", [](py::handle self, const std::string& prefix) { return iterate<NamedModule>(named_modules(self, prefix)); },
-           py::arg("prefix") = "", "Iterates over (dotted name, module), this module first under the prefix itself.")
-      .def("get_submodule", [](py::object self, const std::string& target) {
-             return target.empty() ? self : py::cast(module_of(self).get_submodule(target));
-           },
-           py::arg("target"), R"(The descendant of a dotted name.
+          py::arg("recurse") = true,
+          "Iterates over the buffers: tensors that are saved but not trained, as running means.")
+      .def(
+          "named_buffers",
+          [](const Module& self, const std::string& prefix, bool recurse) {
+            return iterate<NamedTensor>(py::cast(self.named_buffers(prefix, recurse)));
+          },
+          py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, buffer).")
+      .def(
+          "children", [](const Module& self) { return iterate<Module>(seconds(py::cast(self.named_children()))); },
+          "Iterates over the modules directly inside this one.")
+      .def(
+          "named_children", [](const Module& self) { return iterate<NamedModule>(py::cast(self.named_children())); },
+          "Iterates over (name, module) of the modules directly inside this one.")
+      .def(
+          "modules", [](py::handle self) { return iterate<Module>(seconds(named_modules(self, ""))); },
+          "Iterates over this module and all its descendants; a shared one comes once.")
+      .def(
+          "named_modules",
+          [](py::handle self, const std::string& prefix) { return iterate<NamedModule>(named_modules(self, prefix)); },
+          py::arg("prefix") = "", "Iterates over (dotted name, module), this module first under the prefix itself.")
+      .def(
+          "get_submodule",
+          [](py::object self, const std::string& target) {
+            return target.empty() ? self : py::cast(module_of(self).get_submodule(target));
+          },
+          py::arg("target"), R"(The descendant of a dotted name.
 
 Args:
     target: a name such as "features.0"; "" is the module itself.
@@ -191,17 +215,27 @@ Raises:
 }
 
 void bind_registration(ModuleClass& cls) {
-  cls.def("register_parameter", [](Module& self, const std::string& name, const std::optional<Tensor>& param) {
-            self.register_parameter(name, or_undefined(param));
+  cls.def(
+         "register_parameter",
+         [](Module& self, const std::string& name, const std::optional<Tensor>& param) {
+           self.register_parameter(name, or_undefined(param));
+         },
+         py::arg("name"), py::arg("param").none(true),
+         "Registers a parameter; from now on it requires a gradient. None keeps the name's place.")
+      .def(
+          "register_buffer",
+          [](Module& self, const std::string& name, const std::optional<Tensor>& tensor) {
+            self.register_buffer(name, or_undefined(tensor));
           },
-          py::arg("name"), py::arg("param").none(true), "Registers a parameter; from now on it requires a gradient. None keeps the name's place.")
-      .def("register_buffer", [](Module& self, const std::string& name, const std::optional<Tensor>& tensor) {
-             self.register_buffer(name, or_undefined(tensor));
-           },
-           py::arg("name"), py::arg("tensor").none(true), "Registers a tensor that is saved and moved with the module but not trained.");
+          py::arg("name"), py::arg("tensor").none(true),
+          "Registers a tensor that is saved and moved with the module but not trained.");
   for (const char* method : {"add_module", "register_module"}) {
-    cls.def(method, [](Module& self, const std::string& name, py::handle module) { self.register_module(name, to_module("add_module", module)); },
-            py::arg("name"), py::arg("module"), "Registers a child, as assigning it to an attribute does.");
+    cls.def(
+        method,
+        [](Module& self, const std::string& name, py::handle module) {
+          self.register_module(name, to_module("add_module", module));
+        },
+        py::arg("name"), py::arg("module"), "Registers a child, as assigning it to an attribute does.");
   }
 }
 
@@ -229,7 +263,8 @@ Returns:
 Raises:
     ValueError: names all missing, unexpected and mis-shaped keys; nothing has changed then.
 )")
-      .def("to", to, py::arg("target") = py::none(), py::kw_only(), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
+      .def("to", to, py::arg("target") = py::none(), py::kw_only(), py::arg("dtype") = py::none(),
+           py::arg("device") = py::none(),
            R"(Converts all floating-point parameters and buffers to a dtype, or moves them to a device, in place.
 
 Args:
@@ -241,8 +276,13 @@ Returns:
     The module itself.
 )")
       .def("zero_grad", &Module::zero_grad, "Drops the gradients of all parameters.")
-      .def("requires_grad_", [](py::object self, bool on) { module_of(self).requires_grad_(on); return self; },
-           py::arg("requires_grad") = true, "Freezes (False) or trains all parameters. Returns the module itself.");
+      .def(
+          "requires_grad_",
+          [](py::object self, bool on) {
+            module_of(self).requires_grad_(on);
+            return self;
+          },
+          py::arg("requires_grad") = true, "Freezes (False) or trains all parameters. Returns the module itself.");
 }
 
 void bind_module(py::module_& m) {
@@ -250,33 +290,45 @@ void bind_module(py::module_& m) {
   cls.def(py::init([] { return std::make_unique<PyModule<Module>>(); }))
       .def("__call__", call, "Calls forward with the same arguments.")
       .def("forward", missing_forward, "To be defined by the subclass, with any arguments and any result.")
-      .def("train", [](py::object self, bool mode) {
-             Module& module = module_of(self);
-             is_python(module) ? module.Module::train(mode) : module.train(mode);
-             return self;
-           },
-           py::arg("mode") = true, "Sets training mode for this module and its descendants: dropout and batch norm differ. Returns the module.")
-      .def("eval", [](py::handle self) { return py::object(self.attr("train")(false)); }, "The same as train(False).")
+      .def(
+          "train",
+          [](py::object self, bool mode) {
+            Module& module = module_of(self);
+            is_python(module) ? module.Module::train(mode) : module.train(mode);
+            return self;
+          },
+          py::arg("mode") = true,
+          "Sets training mode for this module and its descendants: dropout and batch norm differ. Returns the module.")
+      .def(
+          "eval", [](py::handle self) { return py::object(self.attr("train")(false)); }, "The same as train(False).")
       .def_property("training", &Module::training, &Module::set_training, "Whether this module is in training mode.")
-      .def("apply", [](py::object self, const py::function& fn) {
-             std::unordered_set<const Module*> seen;
-             apply_to(self, fn, seen);
-             return self;
-           },
-           py::arg("fn"), "Calls fn(module) for every descendant, children first, then for this module, which it returns.")
-      .def("extra_repr", [](Module& self) { return is_python(self) ? self.Module::extra_repr() : self.extra_repr(); },
-           "What repr() shows of the constructor arguments.")
+      .def(
+          "apply",
+          [](py::object self, const py::typing::Callable<py::object(Module)>& fn) {
+            std::unordered_set<const Module*> seen;
+            apply_to(self, fn, seen);
+            return self;
+          },
+          py::arg("fn"),
+          "Calls fn(module) for every descendant, children first, then for this module, which it returns.")
+      .def(
+          "extra_repr", [](Module& self) { return is_python(self) ? self.Module::extra_repr() : self.extra_repr(); },
+          "What repr() shows of the constructor arguments.")
       .def("__repr__", &Module::repr);
   bind_walks(cls);
   bind_registration(cls);
   bind_state(cls);
   bind_module_attributes(cls);
   bind_module_copies(m, cls);
-  m.def("Parameter", [](const py::object& data) {
-          const py::object value = py::isinstance<Tensor>(data) ? data : py::object(py::module_::import("cnnx._core").attr("tensor")(data));
-          return value.cast<Tensor>().detach().set_requires_grad(true);
-        },
-        py::arg("data"), R"(A leaf tensor that requires a gradient, and so becomes a parameter of the module it is assigned to.
+  m.def(
+      "Parameter",
+      [](const py::object& data) {
+        const py::object value =
+            py::isinstance<Tensor>(data) ? data : py::object(py::module_::import("cnnx._core").attr("tensor")(data));
+        return value.cast<Tensor>().detach().set_requires_grad(true);
+      },
+      py::arg("data"),
+      R"(A leaf tensor that requires a gradient, and so becomes a parameter of the module it is assigned to.
 
 Args:
     data: a floating-point tensor, whose memory is shared, or numbers.
@@ -290,14 +342,16 @@ Example:
 )");
 }
 
-// ---- Sequential ------------------------------------------------------------------------------------------------------
+// ---- Sequential
+// ------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<PyModule<Sequential>> make_sequential(const py::args& modules) {
   auto net = std::make_unique<PyModule<Sequential>>();
   if (modules.size() == 1 && py::isinstance<py::dict>(modules[0])) {
     for (const py::handle item : modules[0].attr("items")()) {
       const auto [name, module] = item.cast<std::pair<py::object, py::object>>();
-      if (!py::isinstance<py::str>(name)) throw py::type_error("[sequential] names must be strings; got " + type_of(name) + ".");
+      if (!py::isinstance<py::str>(name))
+        throw py::type_error("[sequential] names must be strings; got " + type_of(name) + ".");
       net->register_module(name.cast<std::string>(), to_module("sequential", module));
     }
   } else {
@@ -309,7 +363,8 @@ std::unique_ptr<PyModule<Sequential>> make_sequential(const py::args& modules) {
 py::object get_item(const Sequential& self, const py::object& index) {
   int64_t at = 0;
   if (load_integer(index, at)) return py::cast(std::shared_ptr<Module>(self[at]));
-  if (!py::isinstance<py::slice>(index)) throw py::type_error("[sequential] indices are integers or slices; got " + type_of(index) + ".");
+  if (!py::isinstance<py::slice>(index))
+    throw py::type_error("[sequential] indices are integers or slices; got " + type_of(index) + ".");
   size_t start = 0, stop = 0, step = 0, length = 0;
   if (!index.cast<py::slice>().compute(self.size(), &start, &stop, &step, &length)) throw py::error_already_set();
   const py::object part = py::type::of<Sequential>()();
@@ -336,40 +391,57 @@ Example:
     (4, ReLU(), Linear(in_features=256, out_features=10, bias=True))
 )")
       .def(py::init(&make_sequential))
-      .def("forward", [](Sequential& self, const Tensor& x) { return is_python(self) ? self.Sequential::forward(x) : self.forward(x); },
-           py::arg("x"), NoGil(), "Applies the modules in order.")
+      .def(
+          "forward",
+          [](Sequential& self, const Tensor& x) {
+            return is_python(self) ? self.Sequential::forward(x) : self.forward(x);
+          },
+          py::arg("x"), NoGil(), "Applies the modules in order.")
       .def("__len__", &Sequential::size)
       .def("__iter__", [](const Sequential& self) { return iterate<Module>(seconds(py::cast(self.named_children()))); })
       .def("__getitem__", get_item, py::arg("index"))
-      .def("__setitem__", [](Sequential& self, int64_t index, py::handle module) { self.replace(index, to_module("sequential", module)); },
-           py::arg("index"), py::arg("module"))
+      .def(
+          "__setitem__",
+          [](Sequential& self, int64_t index, py::handle module) {
+            self.replace(index, to_module("sequential", module));
+          },
+          py::arg("index"), py::arg("module"))
       .def("__delitem__", &Sequential::erase, py::arg("index"))
-      .def("append", [](py::object self, py::handle module) {
-             self.cast<Sequential&>().push_back(to_module("sequential", module));
-             return self;
-           },
-           py::arg("module"), "Adds a module at the end. Returns the Sequential itself.")
-      .def("extend", [](py::object self, const py::iterable& modules) {
-             std::vector<std::shared_ptr<Module>> added;
-             for (const py::handle module : modules) added.push_back(to_module("sequential", module));
-             for (auto& module : added) self.cast<Sequential&>().push_back(std::move(module));
-             return self;
-           },
-           py::arg("modules"), "Adds modules at the end. Returns the Sequential itself.")
-      .def("insert", [](py::object self, int64_t index, py::handle module) {
-             self.cast<Sequential&>().insert(index, to_module("sequential", module));
-             return self;
-           },
-           py::arg("index"), py::arg("module"), "Adds a module before another one. Returns the Sequential itself.");
+      .def(
+          "append",
+          [](py::object self, py::handle module) {
+            self.cast<Sequential&>().push_back(to_module("sequential", module));
+            return self;
+          },
+          py::arg("module"), "Adds a module at the end. Returns the Sequential itself.")
+      .def(
+          "extend",
+          [](py::object self, const py::typing::Iterable<Module>& modules) {
+            std::vector<std::shared_ptr<Module>> added;
+            for (const py::handle module : modules) added.push_back(to_module("sequential", module));
+            for (auto& module : added) self.cast<Sequential&>().push_back(std::move(module));
+            return self;
+          },
+          py::arg("modules"), "Adds modules at the end. Returns the Sequential itself.")
+      .def(
+          "insert",
+          [](py::object self, int64_t index, py::handle module) {
+            self.cast<Sequential&>().insert(index, to_module("sequential", module));
+            return self;
+          },
+          py::arg("index"), py::arg("module"), "Adds a module before another one. Returns the Sequential itself.");
 }
 
-// ---- init ------------------------------------------------------------------------------------------------------------
+// ---- init
+// ------------------------------------------------------------------------------------------------------------
 
 /// Binds fn(tensor, args...), which fills the tensor, so that it returns the same Python object.
 template <class... Args, class... Extra>
-void bind_filler(py::module_& m, const char* name, void (*fn)(Tensor&, Args...), const char* doc, const Extra&... extra) {
-  m.def(name, [fn](Tensor& tensor, Args... args) -> Tensor& { return fn(tensor, args...), tensor; }, py::arg("tensor"), extra..., doc,
-        py::return_value_policy::reference, NoGil());
+void bind_filler(py::module_& m, const char* name, void (*fn)(Tensor&, Args...), const char* doc,
+                 const Extra&... extra) {
+  m.def(
+      name, [fn](Tensor& tensor, Args... args) -> Tensor& { return fn(tensor, args...), tensor; }, py::arg("tensor"),
+      extra..., doc, py::return_value_policy::reference, NoGil());
 }
 
 void bind_init(py::module_& core) {
@@ -377,18 +449,24 @@ void bind_init(py::module_& core) {
   bind_filler(m, "constant_", init::constant_, "Fills the tensor with one value.", py::arg("val"));
   bind_filler(m, "zeros_", +[](Tensor& tensor) { init::constant_(tensor, 0); }, "Fills the tensor with zeros.");
   bind_filler(m, "ones_", +[](Tensor& tensor) { init::constant_(tensor, 1); }, "Fills the tensor with ones.");
-  bind_filler(m, "uniform_", init::uniform_, "Draws from the uniform distribution over [a, b).", py::arg("a") = 0.0, py::arg("b") = 1.0);
-  bind_filler(m, "normal_", init::normal_, "Draws from the normal distribution.", py::arg("mean") = 0.0, py::arg("std") = 1.0);
-  bind_filler(m, "xavier_uniform_", init::xavier_uniform_,
-              "Uniform in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), for tanh and sigmoid layers.", py::arg("gain") = 1.0);
+  bind_filler(m, "uniform_", init::uniform_, "Draws from the uniform distribution over [a, b).", py::arg("a") = 0.0,
+              py::arg("b") = 1.0);
+  bind_filler(m, "normal_", init::normal_, "Draws from the normal distribution.", py::arg("mean") = 0.0,
+              py::arg("std") = 1.0);
+  bind_filler(
+      m, "xavier_uniform_", init::xavier_uniform_,
+      "Uniform in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), for tanh and sigmoid layers.",
+      py::arg("gain") = 1.0);
   bind_filler(m, "xavier_normal_", init::xavier_normal_,
-              "Normal with variance gain**2 * 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).", py::arg("gain") = 1.0);
+              "Normal with variance gain**2 * 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).",
+              py::arg("gain") = 1.0);
   using Text = const std::string&;
   const auto a = py::arg("a") = 0.0;
   const auto mode = py::arg("mode") = "fan_in", nonlinearity = py::arg("nonlinearity") = "leaky_relu";
-  bind_filler(m, "kaiming_uniform_",
-              +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_uniform_(tensor, {slope, fan, act}); },
-              R"(Uniform with variance gain**2 / fan (He et al., 2015): +-gain * sqrt(3 / fan).
+  bind_filler(
+      m, "kaiming_uniform_",
+      +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_uniform_(tensor, {slope, fan, act}); },
+      R"(Uniform with variance gain**2 / fan (He et al., 2015): +-gain * sqrt(3 / fan).
 
 Args:
     tensor: at least two axes: (outputs, inputs, ...).
@@ -399,12 +477,15 @@ Args:
 Returns:
     The same tensor.
 )",
-              a, mode, nonlinearity);
-  bind_filler(m, "kaiming_normal_",
-              +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_normal_(tensor, {slope, fan, act}); },
-              "Normal with variance gain**2 / fan (He et al., 2015); the arguments are kaiming_uniform_'s.", a, mode, nonlinearity);
+      a, mode, nonlinearity);
+  bind_filler(
+      m, "kaiming_normal_",
+      +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_normal_(tensor, {slope, fan, act}); },
+      "Normal with variance gain**2 / fan (He et al., 2015); the arguments are kaiming_uniform_'s.", a, mode,
+      nonlinearity);
   m.def("calculate_gain", init::calculate_gain, py::arg("nonlinearity"), py::arg("param") = 0.01,
-        "The factor by which weights before a nonlinearity are larger: sqrt(2) for \"relu\", 5 / 3 for \"tanh\", 1 for \"linear\".");
+        "The factor by which weights before a nonlinearity are larger: sqrt(2) for \"relu\", 5 / 3 for \"tanh\", 1 for "
+        "\"linear\".");
 }
 
 }  // namespace

@@ -6,7 +6,8 @@ namespace {
 
 using OptionalTensor = std::optional<Tensor>;
 
-constexpr const char* kConv2dDoc = R"(Two-dimensional convolution (cross-correlation, as in all deep-learning libraries).
+constexpr const char* kConv2dDoc =
+    R"(Two-dimensional convolution (cross-correlation, as in all deep-learning libraries).
 
 Args:
     x: images (N, C, H, W).
@@ -100,41 +101,47 @@ Example:
 )";
 
 void bind_convolution(py::module_& m) {
-  m.def("conv2d",
-        [](const Tensor& x, const Tensor& weight, const OptionalTensor& bias, Pair stride, const Padding& padding, Pair dilation,
-           int64_t groups, Fit fit) {
-          return conv2d(x, weight, or_undefined(bias), {stride, padding, dilation, groups, fit});
-        },
-        py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = Pair(1), py::arg("padding") = Padding(0),
-        py::arg("dilation") = Pair(1), py::arg("groups") = 1, py::arg("fit") = py::none(), NoGil(), kConv2dDoc);
+  m.def(
+      "conv2d",
+      [](const Tensor& x, const Tensor& weight, const OptionalTensor& bias, Pair stride, const Padding& padding,
+         Pair dilation, int64_t groups,
+         Fit fit) { return conv2d(x, weight, or_undefined(bias), {stride, padding, dilation, groups, fit}); },
+      py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = Pair(1),
+      py::arg("padding") = Padding(0), py::arg("dilation") = Pair(1), py::arg("groups") = 1,
+      py::arg("fit") = py::none(), NoGil(), kConv2dDoc);
   m.def("set_conv_algorithm", &set_conv_algorithm, py::arg("name"),
         "Pins one convolution algorithm for the geometries it accepts; \"auto\" (the default) chooses by geometry.");
   m.def("conv_algorithm", &conv_algorithm, "The pinned convolution algorithm, or \"auto\".");
-  m.def("conv_algorithms", &conv_algorithms, "Names of the convolution algorithms in order of preference; the last takes every geometry.");
+  m.def("conv_algorithms", &conv_algorithms,
+        "Names of the convolution algorithms in order of preference; the last takes every geometry.");
   m.def("get_fit_mode", &fit_mode, "The global fit mode: \"floor\", \"ceil\" or \"strict\".");
   m.def("_set_fit_mode", &set_fit_mode, py::arg("fit"));
 }
 
 void bind_pooling(py::module_& m) {
-  m.def("max_pool2d",
-        [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Pair dilation, Fit fit) {
-          return max_pool2d(x, kernel_size, {stride, padding, dilation, fit});
-        },
-        py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
-        py::arg("dilation") = Pair(1), py::arg("fit") = py::none(), NoGil(), kMaxPoolDoc);
-  m.def("avg_pool2d",
-        [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Fit fit, bool count_include_pad) {
-          return avg_pool2d(x, kernel_size, {stride, padding, fit, count_include_pad});
-        },
-        py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
-        py::arg("fit") = py::none(), py::arg("count_include_pad") = true, NoGil(),
-        "Mean of each window (N, C, H, W) -> (N, C, OH, OW). ``count_include_pad`` counts padding as zeros, as torch does; ONNX does not.");
-  m.def("lp_pool2d",
-        [](const Tensor& x, double norm_type, Pair kernel_size, std::optional<Pair> stride, Fit fit) {
-          return lp_pool2d(x, norm_type, kernel_size, {stride, fit});
-        },
-        py::arg("x"), py::arg("norm_type"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("fit") = py::none(), NoGil(),
-        "p-norm of each window, (sum |x|^p)^(1/p); norm_type 2 is the notes' L2 pooling. Takes |x| for odd p, unlike torch.");
+  m.def(
+      "max_pool2d",
+      [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Pair dilation,
+         Fit fit) { return max_pool2d(x, kernel_size, {stride, padding, dilation, fit}); },
+      py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
+      py::arg("dilation") = Pair(1), py::arg("fit") = py::none(), NoGil(), kMaxPoolDoc);
+  m.def(
+      "avg_pool2d",
+      [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Fit fit,
+         bool count_include_pad) { return avg_pool2d(x, kernel_size, {stride, padding, fit, count_include_pad}); },
+      py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
+      py::arg("fit") = py::none(), py::arg("count_include_pad") = true, NoGil(),
+      "Mean of each window (N, C, H, W) -> (N, C, OH, OW). ``count_include_pad`` counts padding as zeros, as torch "
+      "does; ONNX does not.");
+  m.def(
+      "lp_pool2d",
+      [](const Tensor& x, double norm_type, Pair kernel_size, std::optional<Pair> stride, Fit fit) {
+        return lp_pool2d(x, norm_type, kernel_size, {stride, fit});
+      },
+      py::arg("x"), py::arg("norm_type"), py::arg("kernel_size"), py::arg("stride") = py::none(),
+      py::arg("fit") = py::none(), NoGil(),
+      "p-norm of each window, (sum |x|^p)^(1/p); norm_type 2 is the notes' L2 pooling. Takes |x| for odd p, unlike "
+      "torch.");
   m.def("adaptive_avg_pool2d", &adaptive_avg_pool2d, py::arg("x"), py::arg("output_size"), NoGil(),
         "Mean over a grid of output_size windows that cover the image; output_size 1 is global average pooling.");
   m.def("adaptive_max_pool2d", &adaptive_max_pool2d, py::arg("x"), py::arg("output_size"), NoGil(),
@@ -143,20 +150,24 @@ void bind_pooling(py::module_& m) {
 
 void bind_activations(py::module_& m) {
   m.def("relu", &relu, py::arg("x"), NoGil(), "max(0, x).");
-  m.def("leaky_relu", &leaky_relu, py::arg("x"), py::arg("negative_slope") = 0.01, NoGil(), "x for x > 0, negative_slope * x otherwise.");
+  m.def("leaky_relu", &leaky_relu, py::arg("x"), py::arg("negative_slope") = 0.01, NoGil(),
+        "x for x > 0, negative_slope * x otherwise.");
   m.def("sigmoid", &sigmoid, py::arg("x"), NoGil(), "1 / (1 + e^-x).");
   m.def("tanh", &cnnx::tanh, py::arg("x"), NoGil(), "Hyperbolic tangent.");
-  m.def("gelu",
-        [](const Tensor& x, const std::string& approximate) {
-          if (approximate != "none" && approximate != "tanh") {
-            throw std::invalid_argument("[gelu] approximate must be \"none\" or \"tanh\"; got \"" + approximate + "\".");
-          }
-          return gelu(x, approximate == "tanh");
-        },
-        py::arg("x"), py::arg("approximate") = "none", NoGil(), "x times the standard normal distribution function of x (Hendrycks and Gimpel, 2016).");
+  m.def(
+      "gelu",
+      [](const Tensor& x, const std::string& approximate) {
+        if (approximate != "none" && approximate != "tanh") {
+          throw std::invalid_argument("[gelu] approximate must be \"none\" or \"tanh\"; got \"" + approximate + "\".");
+        }
+        return gelu(x, approximate == "tanh");
+      },
+      py::arg("x"), py::arg("approximate") = "none", NoGil(),
+      "x times the standard normal distribution function of x (Hendrycks and Gimpel, 2016).");
   m.def("silu", &silu, py::arg("x"), NoGil(), "x * sigmoid(x).");
   m.def("softmax", &softmax, py::arg("x"), py::arg("dim") = -1, NoGil(), "e^x normalised to sum 1 along an axis.");
-  m.def("log_softmax", &log_softmax, py::arg("x"), py::arg("dim") = -1, NoGil(), "Logarithm of softmax, computed stably.");
+  m.def("log_softmax", &log_softmax, py::arg("x"), py::arg("dim") = -1, NoGil(),
+        "Logarithm of softmax, computed stably.");
 }
 
 void bind_elementwise(py::module_& m) {
@@ -164,34 +175,45 @@ void bind_elementwise(py::module_& m) {
   m.def("log", &cnnx::log, py::arg("x"), NoGil(), "Element-wise natural logarithm.");
   m.def("sqrt", &cnnx::sqrt, py::arg("x"), NoGil(), "Element-wise square root.");
   m.def("abs", &cnnx::abs, py::arg("x"), NoGil(), "Element-wise absolute value.");
-  m.def("clip", &clip, py::arg("x"), py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(), "Element-wise limit to [min, max].");
-  m.def("matmul", &matmul, py::arg("a"), py::arg("b"), NoGil(), "Matrix product with NumPy's rules for vectors and batches.");
+  m.def("clip", &clip, py::arg("x"), py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(),
+        "Element-wise limit to [min, max].");
+  m.def("matmul", &matmul, py::arg("a"), py::arg("b"), NoGil(),
+        "Matrix product with NumPy's rules for vectors and batches.");
 }
 
 void bind_others(py::module_& m) {
-  m.def("linear", [](const Tensor& x, const Tensor& weight, const OptionalTensor& bias) { return linear(x, weight, or_undefined(bias)); },
-        py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), NoGil(),
-        "x (..., in) times weight (out, in) transposed, plus bias (out): the fully-connected layer.");
-  m.def("batch_norm",
-        [](const Tensor& x, const OptionalTensor& running_mean, const OptionalTensor& running_var, const OptionalTensor& weight,
-           const OptionalTensor& bias, bool training, double momentum, double eps) {
-          return batch_norm(x, or_undefined(running_mean), or_undefined(running_var), or_undefined(weight), or_undefined(bias),
-                            {training, momentum, eps});
-        },
-        py::arg("x"), py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(), py::arg("weight") = py::none(),
-        py::arg("bias") = py::none(), py::arg("training") = false, py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, NoGil(), kBatchNormDoc);
+  m.def(
+      "linear",
+      [](const Tensor& x, const Tensor& weight, const OptionalTensor& bias) {
+        return linear(x, weight, or_undefined(bias));
+      },
+      py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), NoGil(),
+      "x (..., in) times weight (out, in) transposed, plus bias (out): the fully-connected layer.");
+  m.def(
+      "batch_norm",
+      [](const Tensor& x, const OptionalTensor& running_mean, const OptionalTensor& running_var,
+         const OptionalTensor& weight, const OptionalTensor& bias, bool training, double momentum, double eps) {
+        return batch_norm(x, or_undefined(running_mean), or_undefined(running_var), or_undefined(weight),
+                          or_undefined(bias), {training, momentum, eps});
+      },
+      py::arg("x"), py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(),
+      py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("training") = false,
+      py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, NoGil(), kBatchNormDoc);
   m.def("dropout", &dropout, py::arg("x"), py::arg("p") = 0.5, py::arg("training") = true, NoGil(),
         "Zeroes values with probability p and scales the others by 1 / (1 - p); the identity unless training.");
-  m.def("concat", [](const std::vector<Tensor>& tensors, int dim) { return concat(tensors, dim); }, py::arg("tensors"), py::arg("dim") = 0,
-        NoGil(), "Joins tensors along an existing axis.");
-  m.def("pad", [](const Tensor& x, const std::vector<int64_t>& padding, double value) { return pad(x, padding, value); }, py::arg("x"),
-        py::arg("padding"), py::arg("value") = 0.0, NoGil(),
-        "Adds constant borders: (left, right, top, bottom, ...), last axis first, as torch's pad.");
+  m.def(
+      "concat", [](const std::vector<Tensor>& tensors, int dim) { return concat(tensors, dim); }, py::arg("tensors"),
+      py::arg("dim") = 0, NoGil(), "Joins tensors along an existing axis.");
+  m.def(
+      "pad", [](const Tensor& x, const std::vector<int64_t>& padding, double value) { return pad(x, padding, value); },
+      py::arg("x"), py::arg("padding"), py::arg("value") = 0.0, NoGil(),
+      "Adds constant borders: (left, right, top, bottom, ...), last axis first, as torch's pad.");
 }
 
 void bind_settings(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("count"), "Threads that one operation may use.");
-  m.def("get_num_threads", &num_threads, "Threads that one operation may use; at first CNNX_NUM_THREADS, else what the machine grants.");
+  m.def("get_num_threads", &num_threads,
+        "Threads that one operation may use; at first CNNX_NUM_THREADS, else what the machine grants.");
   m.def("cpu_isa", &cpu_isa_name, "Instruction set of the CPU kernels in use: \"generic\", \"avx2\" or \"avx512\".");
   m.def("_cuda_is_available", &cuda_is_available);
   m.def("_memory_stats", [] {

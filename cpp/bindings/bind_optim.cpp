@@ -1,4 +1,6 @@
 // Optimisers. param_groups behave like torch's list of dicts.
+#include <pybind11/typing.h>
+
 #include "casters.h"
 #include "cnnx/optim.h"
 
@@ -13,7 +15,8 @@ bool is_flag(const std::string& name) { return name == "nesterov" || name == "ce
 /// Option values as Python has them; beta1 and beta2 are the pair "betas".
 py::object get_option(const ParamGroup& group, const std::string& name) {
   if (name == "params") return py::cast(group.params);
-  if (name == "betas" && group.options.count("beta1")) return py::make_tuple(group.options.at("beta1"), group.options.at("beta2"));
+  if (name == "betas" && group.options.count("beta1"))
+    return py::make_tuple(group.options.at("beta1"), group.options.at("beta2"));
   const auto found = group.options.find(name);
   if (found == group.options.end() || name.starts_with("beta")) throw py::key_error(name);
   return is_flag(name) ? py::object(py::bool_(found->second != 0)) : py::object(py::float_(found->second));
@@ -40,8 +43,11 @@ std::vector<std::string> keys(const ParamGroup& group) {
 
 /// An iterable of parameters, or of dicts with "params" and options of their own.
 std::vector<ParamGroup> groups_of(const py::object& params) {
-  if (py::isinstance<Tensor>(params)) throw py::type_error("[optim] expected an iterable of parameters; got one tensor. Pass model.parameters().");
-  if (!py::isinstance<py::iterable>(params)) throw py::type_error("[optim] expected an iterable of parameters; got " + py::repr(params).cast<std::string>() + ".");
+  if (py::isinstance<Tensor>(params))
+    throw py::type_error("[optim] expected an iterable of parameters; got one tensor. Pass model.parameters().");
+  if (!py::isinstance<py::iterable>(params))
+    throw py::type_error("[optim] expected an iterable of parameters; got " + py::repr(params).cast<std::string>() +
+                         ".");
   std::vector<ParamGroup> groups;
   ParamGroup plain;
   for (const py::handle item : params) {
@@ -61,7 +67,8 @@ std::vector<ParamGroup> groups_of(const py::object& params) {
     } else if (py::isinstance<Tensor>(item)) {
       plain.params.push_back(item.cast<Tensor>());
     } else {
-      throw py::type_error("[optim] expected parameters or dicts with \"params\"; got " + py::repr(item).cast<std::string>() + ".");
+      throw py::type_error("[optim] expected parameters or dicts with \"params\"; got " +
+                           py::repr(item).cast<std::string>() + ".");
     }
   }
   if (!plain.params.empty()) groups.push_back(std::move(plain));
@@ -103,11 +110,13 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
   std::vector<ParamGroup>& groups = optimizer.param_groups();
   std::vector<std::map<std::string, double>> options;
   if (given.size() != groups.size()) {
-    throw py::value_error("[optim] the state has " + std::to_string(given.size()) + " parameter groups; the optimizer has " + std::to_string(groups.size()) + ".");
+    throw py::value_error("[optim] the state has " + std::to_string(given.size()) +
+                          " parameter groups; the optimizer has " + std::to_string(groups.size()) + ".");
   }
   for (size_t i = 0; i < groups.size(); ++i) {
     if (!given[i].contains("params") || py::len(given[i]["params"]) != groups[i].params.size()) {
-      throw py::value_error("[optim] group " + std::to_string(i) + " of the state has another number of parameters than the optimizer's.");
+      throw py::value_error("[optim] group " + std::to_string(i) +
+                            " of the state has another number of parameters than the optimizer's.");
     }
     options.push_back(groups[i].options);
     for (const auto& [key, value] : given[i]) {
@@ -119,8 +128,10 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
   std::vector<Optimizer::State> state(optimizer.state().size());
   for (const auto& [key, value] : dict["state"].cast<py::dict>()) {
     const auto index = key.cast<int64_t>();
-    if (index < 0 || index >= static_cast<int64_t>(state.size())) throw py::value_error("[optim] the state names a parameter " + std::to_string(index) + " that does not exist.");
-    for (const auto& [name, tensor] : value.cast<py::dict>()) state[static_cast<size_t>(index)][name.cast<std::string>()] = tensor.cast<Tensor>();
+    if (index < 0 || index >= static_cast<int64_t>(state.size()))
+      throw py::value_error("[optim] the state names a parameter " + std::to_string(index) + " that does not exist.");
+    for (const auto& [name, tensor] : value.cast<py::dict>())
+      state[static_cast<size_t>(index)][name.cast<std::string>()] = tensor.cast<Tensor>();
   }
   optimizer.set_state(std::move(state));
   for (size_t i = 0; i < groups.size(); ++i) groups[i].options = options[i];
@@ -139,19 +150,23 @@ std::string repr(Optimizer& optimizer) {
 }
 
 void bind_base(py::module_& m) {
-  py::class_<ParamGroup>(m, "ParamGroup", "Parameters that share hyperparameters; indexed like a dict by \"params\", \"lr\", ...")
+  py::class_<ParamGroup>(m, "ParamGroup",
+                         "Parameters that share hyperparameters; indexed like a dict by \"params\", \"lr\", ...")
       .def("__getitem__", get_option, py::arg("name"))
-      .def("__setitem__", [](ParamGroup& group, const std::string& name, const py::object& value) {
-             get_option(group, name);  // refuses unknown names
-             if (name == "params") throw py::value_error("[optim] parameters are added with add_param_group.");
-             set_option(group.options, name, value);
-           },
-           py::arg("name"), py::arg("value"))
-      .def("__contains__", [](const ParamGroup& group, const std::string& name) {
-        const auto names = keys(group);
-        return std::find(names.begin(), names.end(), name) != names.end();
-      })
-      .def("__iter__", [](const ParamGroup& group) { return py::iter(py::cast(keys(group))); })
+      .def(
+          "__setitem__",
+          [](ParamGroup& group, const std::string& name, const py::object& value) {
+            get_option(group, name);  // refuses unknown names
+            if (name == "params") throw py::value_error("[optim] parameters are added with add_param_group.");
+            set_option(group.options, name, value);
+          },
+          py::arg("name"), py::arg("value"))
+      .def("__contains__",
+           [](const ParamGroup& group, const std::string& name) {
+             const auto names = keys(group);
+             return std::find(names.begin(), names.end(), name) != names.end();
+           })
+      .def("__iter__", [](const ParamGroup& group) { return py::typing::Iterator<py::str>(py::iter(py::cast(keys(group)))); })
       .def("__len__", [](const ParamGroup& group) { return keys(group).size(); })
       .def("keys", keys, "Names of the entries.")
       .def("__repr__", [](const ParamGroup& group) {
@@ -160,21 +175,27 @@ void bind_base(py::module_& m) {
         return py::repr(entries);
       });
   py::class_<Optimizer>(m, "Optimizer", "Base of all optimizers.")
-      .def("step", [](Optimizer& self) { self.step(); }, NoGil(), "Updates every parameter that has a gradient.")
+      .def(
+          "step", [](Optimizer& self) { self.step(); }, NoGil(), "Updates every parameter that has a gradient.")
       .def("zero_grad", &Optimizer::zero_grad, "Drops the gradients of all parameters: they become None.")
-      .def("add_param_group", [](Optimizer& self, const py::dict& group) {
-             for (ParamGroup& added : groups_of(py::make_tuple(group))) self.add_param_group(std::move(added));
-           },
-           py::arg("param_group"), "Adds a dict with \"params\" and options of its own.")
-      .def_property_readonly("param_groups", [](py::object self) {
-             py::list groups;
-             for (ParamGroup& group : self.cast<Optimizer&>().param_groups()) {
-               groups.append(py::cast(group, py::return_value_policy::reference_internal, self));
-             }
-             return groups;
-           },
-           "The groups of parameters with their options.")
-      .def_property("lr", &Optimizer::lr, &Optimizer::set_lr, "The learning rate of the first group; setting it sets that of all groups.")
+      .def(
+          "add_param_group",
+          [](Optimizer& self, const py::dict& group) {
+            for (ParamGroup& added : groups_of(py::make_tuple(group))) self.add_param_group(std::move(added));
+          },
+          py::arg("param_group"), "Adds a dict with \"params\" and options of its own.")
+      .def_property_readonly(
+          "param_groups",
+          [](py::object self) {
+            py::list groups;
+            for (ParamGroup& group : self.cast<Optimizer&>().param_groups()) {
+              groups.append(py::cast(group, py::return_value_policy::reference_internal, self));
+            }
+            return groups;
+          },
+          "The groups of parameters with their options.")
+      .def_property("lr", &Optimizer::lr, &Optimizer::set_lr,
+                    "The learning rate of the first group; setting it sets that of all groups.")
       .def("state_dict", state_dict, R"(State and options, for saving.
 
 Returns:
@@ -219,14 +240,18 @@ Example:
     >>> optimizer.step()
     >>> w.item()
     0.0
-)").def(py::init([](const py::object& params, double lr, double momentum, double dampening, double weight_decay, bool nesterov) {
-          return std::make_unique<SGD>(groups_of(params), SGDOptions{lr, momentum, dampening, weight_decay, nesterov});
-        }),
-        py::arg("params"), py::arg("lr") = 1e-3, py::arg("momentum") = 0.0, py::arg("dampening") = 0.0, py::arg("weight_decay") = 0.0,
-        py::arg("nesterov") = false);
+)")
+      .def(py::init([](const py::object& params, double lr, double momentum, double dampening, double weight_decay,
+                       bool nesterov) {
+             return std::make_unique<SGD>(groups_of(params),
+                                          SGDOptions{lr, momentum, dampening, weight_decay, nesterov});
+           }),
+           py::arg("params"), py::arg("lr") = 1e-3, py::arg("momentum") = 0.0, py::arg("dampening") = 0.0,
+           py::arg("weight_decay") = 0.0, py::arg("nesterov") = false);
   const auto bind_adam = [&]<class A>(std::type_identity<A>, const char* name, double weight_decay, const char* doc) {
     bind_optimizer<A>(m, name, doc)
-        .def(py::init([](const py::object& params, double lr, std::pair<double, double> betas, double eps, double decay) {
+        .def(py::init([](const py::object& params, double lr, std::pair<double, double> betas, double eps,
+                         double decay) {
                return std::make_unique<A>(groups_of(params), AdamOptions{lr, betas.first, betas.second, eps, decay});
              }),
              py::arg("params"), py::arg("lr") = 1e-3, py::arg("betas") = std::pair(0.9, 0.999), py::arg("eps") = 1e-8,
@@ -241,7 +266,8 @@ Args:
     eps: added to the root of the mean square.
     weight_decay: factor of the weights that is added to the gradient.
 )");
-  bind_adam(std::type_identity<AdamW>(), "AdamW", 0.01, R"(Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
+  bind_adam(std::type_identity<AdamW>(), "AdamW", 0.01,
+            R"(Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
 
 Args:
     params: parameters, or dicts with "params" and options of their own.
@@ -250,7 +276,9 @@ Args:
     eps: added to the root of the mean square.
     weight_decay: the weights shrink by lr * weight_decay each step.
 )");
-  bind_optimizer<RMSprop>(m, "RMSprop", R"(The gradient over the root of its running mean square (Hinton, lecture 6e), as torch.optim.RMSprop.
+  bind_optimizer<RMSprop>(
+      m, "RMSprop",
+      R"(The gradient over the root of its running mean square (Hinton, lecture 6e), as torch.optim.RMSprop.
 
 Args:
     params: parameters, or dicts with "params" and options of their own.
@@ -260,12 +288,16 @@ Args:
     weight_decay: factor of the weights that is added to the gradient.
     momentum: share of the last step that is kept.
     centered: use the variance in place of the mean square.
-)").def(py::init([](const py::object& params, double lr, double alpha, double eps, double weight_decay, double momentum, bool centered) {
-          return std::make_unique<RMSprop>(groups_of(params), RMSpropOptions{lr, alpha, eps, weight_decay, momentum, centered});
-        }),
-        py::arg("params"), py::arg("lr") = 1e-2, py::arg("alpha") = 0.99, py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0,
-        py::arg("momentum") = 0.0, py::arg("centered") = false);
-  bind_optimizer<Adagrad>(m, "Adagrad", R"(Steps that shrink with the sum of squared gradients (Duchi et al., 2011), as torch.optim.Adagrad.
+)")
+      .def(py::init([](const py::object& params, double lr, double alpha, double eps, double weight_decay,
+                       double momentum, bool centered) {
+             return std::make_unique<RMSprop>(groups_of(params),
+                                              RMSpropOptions{lr, alpha, eps, weight_decay, momentum, centered});
+           }),
+           py::arg("params"), py::arg("lr") = 1e-2, py::arg("alpha") = 0.99, py::arg("eps") = 1e-8,
+           py::arg("weight_decay") = 0.0, py::arg("momentum") = 0.0, py::arg("centered") = false);
+  bind_optimizer<Adagrad>(
+      m, "Adagrad", R"(Steps that shrink with the sum of squared gradients (Duchi et al., 2011), as torch.optim.Adagrad.
 
 Args:
     params: parameters, or dicts with "params" and options of their own.
@@ -273,20 +305,25 @@ Args:
     lr_decay: lr is divided by 1 + lr_decay * (steps so far).
     weight_decay: factor of the weights that is added to the gradient.
     eps: added to the root of the sum.
-)").def(py::init([](const py::object& params, double lr, double lr_decay, double weight_decay, double eps) {
-          return std::make_unique<Adagrad>(groups_of(params), AdagradOptions{lr, lr_decay, weight_decay, eps});
-        }),
-        py::arg("params"), py::arg("lr") = 1e-2, py::arg("lr_decay") = 0.0, py::arg("weight_decay") = 0.0, py::arg("eps") = 1e-10);
-  m.def("clip_grad_norm", [](const py::object& params, double max_norm) {
-          std::vector<Tensor> tensors;
-          if (py::isinstance<Tensor>(params)) {
-            tensors.push_back(params.cast<Tensor>());
-          } else {
-            for (const py::handle param : params) tensors.push_back(param.cast<Tensor>());
-          }
-          return clip_grad_norm(tensors, max_norm);
-        },
-        py::arg("parameters"), py::arg("max_norm"), R"(Scales all gradients in place so that their joint 2-norm is at most max_norm.
+)")
+      .def(py::init([](const py::object& params, double lr, double lr_decay, double weight_decay, double eps) {
+             return std::make_unique<Adagrad>(groups_of(params), AdagradOptions{lr, lr_decay, weight_decay, eps});
+           }),
+           py::arg("params"), py::arg("lr") = 1e-2, py::arg("lr_decay") = 0.0, py::arg("weight_decay") = 0.0,
+           py::arg("eps") = 1e-10);
+  m.def(
+      "clip_grad_norm",
+      [](const py::object& params, double max_norm) {
+        std::vector<Tensor> tensors;
+        if (py::isinstance<Tensor>(params)) {
+          tensors.push_back(params.cast<Tensor>());
+        } else {
+          for (const py::handle param : params) tensors.push_back(param.cast<Tensor>());
+        }
+        return clip_grad_norm(tensors, max_norm);
+      },
+      py::arg("parameters"), py::arg("max_norm"),
+      R"(Scales all gradients in place so that their joint 2-norm is at most max_norm.
 
 Args:
     parameters: tensors with gradients (those without are left out), or one.

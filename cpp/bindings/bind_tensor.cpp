@@ -50,7 +50,8 @@ py::object apply_in_place(BinaryFn fn, py::object self, py::handle other) {
   const Tensor y = operand(x, other);
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   if (is_grad_enabled() && x.requires_grad() && x.is_leaf()) {
-    throw std::runtime_error("[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
+    throw std::runtime_error(
+        "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
   }
   if (is_grad_enabled() && (x.requires_grad() || y.requires_grad())) return py::cast(fn(x, y));
   {
@@ -114,7 +115,9 @@ Tensor get_item(const Tensor& x, const py::object& key) {
     if (PySlice_Unpack(key.ptr(), &start, &stop, &step) < 0) throw py::error_already_set();
     if (x.rank() == 0) throw std::out_of_range("[index] a tensor without axes cannot be sliced. Use item().");
     const Py_ssize_t count = PySlice_AdjustIndices(x.size(0), &start, &stop, step);
-    if (step < 0) return x.index_rows(arange(static_cast<double>(start), static_cast<double>(start + count * step), static_cast<double>(step), {DType::kInt64}));
+    if (step < 0)
+      return x.index_rows(arange(static_cast<double>(start), static_cast<double>(start + count * step),
+                                 static_cast<double>(step), {DType::kInt64}));
     return x.slice(start, stop, step);
   }
   Tensor rows;
@@ -124,13 +127,15 @@ Tensor get_item(const Tensor& x, const py::object& key) {
     rows = tensor_from_array(as_array(key), std::nullopt);
   }
   if (rows.defined() && rows.dtype() == DType::kBool && rows.rank() == 1) {
-    if (x.rank() == 0 || rows.size(0) != x.size(0)) throw std::out_of_range("[index] a mask must have the length of the first axis.");
+    if (x.rank() == 0 || rows.size(0) != x.size(0))
+      throw std::out_of_range("[index] a mask must have the length of the first axis.");
     const py::array indices = py::module_::import("numpy").attr("flatnonzero")(array_from_tensor(rows));
     rows = tensor_from_array(indices, DType::kInt64);
   }
   if (!rows.defined() || rows.dtype() != DType::kInt64) {
-    throw std::out_of_range("[index] tensors are indexed on the first axis, by an int, a slice, int64 rows or a mask; got " +
-                            py::repr(key).cast<std::string>() + ". Use .numpy() for other indexing.");
+    throw std::out_of_range(
+        "[index] tensors are indexed on the first axis, by an int, a slice, int64 rows or a mask; got " +
+        py::repr(key).cast<std::string>() + ". Use .numpy() for other indexing.");
   }
   return x.index_rows(rows);
 }
@@ -158,33 +163,43 @@ TensorOptions options_of(const DTypeArg& dtype, const std::optional<DeviceArg>& 
 /// zeros((2, 3)) and zeros(2, 3).
 Shape shape_argument(const py::args& args) {
   Shape shape;
-  const py::object source = args.size() == 1 && !py::isinstance<py::int_>(args[0]) ? py::object(args[0]) : py::object(args);
+  const py::object source =
+      args.size() == 1 && !py::isinstance<py::int_>(args[0]) ? py::object(args[0]) : py::object(args);
   py::detail::make_caster<Shape> caster;
   if (!caster.load(source, true)) {
-    throw py::type_error("[shape] expected integers or one tuple of integers; got " + py::repr(args).cast<std::string>() + ".");
+    throw py::type_error("[shape] expected integers or one tuple of integers; got " +
+                         py::repr(args).cast<std::string>() + ".");
   }
   return py::detail::cast_op<Shape>(caster);
 }
 
 void bind_dtype_and_device(py::module_& m) {
-  py::class_<DType> dtype(m, "DType", "An element type: cnnx.float32, float64, int64 or bool. Compares equal to its name and to NumPy's dtype.");
+  py::class_<DType> dtype(
+      m, "DType",
+      "An element type: cnnx.float32, float64, int64 or bool. Compares equal to its name and to NumPy's dtype.");
   dtype.def("__repr__", [](DType t) { return "cnnx." + std::string(dtype_name(t)); })
       .def("__str__", [](DType t) { return std::string(dtype_name(t)); })
-      .def("__eq__", [](DType a, const py::object& b) {
-        DType other{};
-        try {
-          return load_dtype(b, other) && other == a;
-        } catch (const std::invalid_argument&) {
-          return false;
-        }
-      })
+      .def("__eq__",
+           [](DType a, const py::object& b) {
+             DType other{};
+             try {
+               return load_dtype(b, other) && other == a;
+             } catch (const std::invalid_argument&) {
+               return false;
+             }
+           })
       .def("__hash__", [](DType t) { return py::hash(py::str(std::string(dtype_name(t)))); })
-      .def("__reduce__", [](DType t) {
-        return py::make_tuple(py::module_::import("cnnx._core").attr("_dtype"), py::make_tuple(std::string(dtype_name(t))));
-      })
-      .def_property_readonly("name", [](DType t) { return std::string(dtype_name(t)); }, "The dtype's name.")
-      .def_property_readonly("itemsize", [](DType t) { return dtype_size(t); }, "Bytes of one value.")
-      .def_property_readonly("dtype", [](DType t) { return py::dtype(std::string(dtype_name(t))); }, "The NumPy dtype.");
+      .def("__reduce__",
+           [](DType t) -> py::tuple {
+             return py::make_tuple(py::object(py::module_::import("cnnx._core").attr("_dtype")),
+                                   py::make_tuple(std::string(dtype_name(t))));
+           })
+      .def_property_readonly(
+          "name", [](DType t) { return std::string(dtype_name(t)); }, "The dtype's name.")
+      .def_property_readonly(
+          "itemsize", [](DType t) { return dtype_size(t); }, "Bytes of one value.")
+      .def_property_readonly(
+          "dtype", [](DType t) { return py::dtype(std::string(dtype_name(t))); }, "The NumPy dtype.");
   m.attr("float32") = DType::kFloat32;
   m.attr("float64") = DType::kFloat64;
   m.attr("int64") = DType::kInt64;
@@ -195,13 +210,16 @@ void bind_dtype_and_device(py::module_& m) {
       .def(py::init([](const std::string& name) { return Device(name); }), py::arg("name"))
       .def("__repr__", [](const Device& d) { return "Device(\"" + d.str() + "\")"; })
       .def("__str__", &Device::str)
-      .def("__eq__", [](const Device& a, const py::object& b) {
-        if (py::isinstance<Device>(b)) return a == b.cast<Device>();
-        if (!py::isinstance<py::str>(b)) return false;
-        return a.str() == b.cast<std::string>() || (a.index == 0 && b.cast<std::string>() == "cuda" && a.is_cuda());
-      })
+      .def("__eq__",
+           [](const Device& a, const py::object& b) {
+             if (py::isinstance<Device>(b)) return a == b.cast<Device>();
+             if (!py::isinstance<py::str>(b)) return false;
+             return a.str() == b.cast<std::string>() ||
+                    (a.index == 0 && b.cast<std::string>() == "cuda" && a.is_cuda());
+           })
       .def("__hash__", [](const Device& d) { return py::hash(py::str(d.str())); })
-      .def_property_readonly("type", [](const Device& d) { return d.is_cuda() ? "cuda" : "cpu"; }, "\"cpu\" or \"cuda\".")
+      .def_property_readonly(
+          "type", [](const Device& d) { return d.is_cuda() ? "cuda" : "cpu"; }, "\"cpu\" or \"cuda\".")
       .def_property_readonly("index", [](const Device& d) { return d.index; }, "Number of the device.");
 }
 
@@ -210,7 +228,8 @@ void bind_operators(Class& cls) {
   const auto binary = [&](const char* name, const char* reflected, const char* in_place, BinaryFn fn) {
     cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
     cls.def(reflected, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, true); });
-    if (in_place) cls.def(in_place, [fn](py::object self, py::handle other) { return apply_in_place(fn, std::move(self), other); });
+    if (in_place)
+      cls.def(in_place, [fn](py::object self, py::handle other) { return apply_in_place(fn, std::move(self), other); });
   };
   binary("__add__", "__radd__", "__iadd__", add);
   binary("__sub__", "__rsub__", "__isub__", sub);
@@ -234,20 +253,30 @@ void bind_operators(Class& cls) {
 
 template <class Class>
 void bind_gradients(Class& cls) {
-  cls.def_property("requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.set_requires_grad(on); },
-                   "Whether a gradient flows to this tensor. Settable on leaves.")
-      .def("requires_grad_", [](py::object self, bool on) { self.cast<Tensor&>().set_requires_grad(on); return self; },
-           py::arg("requires_grad") = true, "Sets requires_grad and returns the tensor.")
-      .def_property("grad", [](const Tensor& x) { return or_none(x.grad()); },
-                    [](Tensor& x, const std::optional<Tensor>& grad) { x.set_grad(or_undefined(grad)); },
-                    "The accumulated gradient of a leaf, or None.")
-      .def_property_readonly("is_leaf", &Tensor::is_leaf, "Whether the tensor was not computed by a recorded operation.")
-      .def("backward", [](const Tensor& x, const std::optional<Tensor>& gradient, bool retain_graph) {
-             const py::gil_scoped_release nogil;
-             x.backward(or_undefined(gradient), retain_graph);
-           },
-           py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
-           R"(Adds the gradient of this tensor with respect to every leaf to the leaf's ``grad``.
+  cls.def_property(
+         "requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.set_requires_grad(on); },
+         "Whether a gradient flows to this tensor. Settable on leaves.")
+      .def(
+          "requires_grad_",
+          [](py::object self, bool on) {
+            self.cast<Tensor&>().set_requires_grad(on);
+            return self;
+          },
+          py::arg("requires_grad") = true, "Sets requires_grad and returns the tensor.")
+      .def_property(
+          "grad", [](const Tensor& x) { return or_none(x.grad()); },
+          [](Tensor& x, const std::optional<Tensor>& grad) { x.set_grad(or_undefined(grad)); },
+          "The accumulated gradient of a leaf, or None.")
+      .def_property_readonly("is_leaf", &Tensor::is_leaf,
+                             "Whether the tensor was not computed by a recorded operation.")
+      .def(
+          "backward",
+          [](const Tensor& x, const std::optional<Tensor>& gradient, bool retain_graph) {
+            const py::gil_scoped_release nogil;
+            x.backward(or_undefined(gradient), retain_graph);
+          },
+          py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
+          R"(Adds the gradient of this tensor with respect to every leaf to the leaf's ``grad``.
 
 Args:
     gradient: the gradient of some scalar with respect to this tensor; needed unless it has one element.
@@ -269,31 +298,43 @@ Example:
 
 template <class Class>
 void bind_shape_methods(Class& cls) {
-  cls.def("reshape", [](const Tensor& x, const py::args& shape) { return x.reshape(shape_argument(shape)); },
-          "The same values in another shape; one length may be -1. Shares memory.")
-      .def("flatten", &Tensor::flatten, py::arg("start_dim") = 0, py::arg("end_dim") = -1, "Merges a run of axes into one. Shares memory.")
+  cls.def(
+         "reshape", [](const Tensor& x, const py::args& shape) { return x.reshape(shape_argument(shape)); },
+         "The same values in another shape; one length may be -1. Shares memory.")
+      .def("flatten", &Tensor::flatten, py::arg("start_dim") = 0, py::arg("end_dim") = -1,
+           "Merges a run of axes into one. Shares memory.")
       .def("squeeze", &Tensor::squeeze, py::arg("dim"), "Drops an axis of length 1. Shares memory.")
       .def("unsqueeze", &Tensor::unsqueeze, py::arg("dim"), "Adds an axis of length 1. Shares memory.")
-      .def("transpose", &Tensor::transpose, py::arg("dim0"), py::arg("dim1"), NoGil(), "A copy with two axes exchanged.")
-      .def_property_readonly("T", [](const Tensor& x) {
-        if (x.rank() != 2) throw std::invalid_argument("[T] expected a matrix; got shape " + x.shape().str() + ". Use transpose(a, b).");
-        return x.transpose(0, 1);
-      }, "The transposed matrix, a copy.")
+      .def("transpose", &Tensor::transpose, py::arg("dim0"), py::arg("dim1"), NoGil(),
+           "A copy with two axes exchanged.")
+      .def_property_readonly(
+          "T",
+          [](const Tensor& x) {
+            if (x.rank() != 2)
+              throw std::invalid_argument("[T] expected a matrix; got shape " + x.shape().str() +
+                                          ". Use transpose(a, b).");
+            return x.transpose(0, 1);
+          },
+          "The transposed matrix, a copy.")
       .def("__getitem__", get_item)
-      .def("__setitem__", [](Tensor& x, const py::object& key, py::handle value) {
-        if (is_grad_enabled() && x.requires_grad()) {
-          throw std::runtime_error("[setitem] a tensor that requires a gradient cannot be written in place. Do it under no_grad().");
-        }
-        const Tensor source = operand(x, value);
-        if (!source.defined()) throw py::type_error("expected numbers; got " + py::repr(value).cast<std::string>());
-        Tensor changed = x.detach().clone();
-        array_from_tensor(changed)[key] = array_from_tensor(source);
-        x.copy_(changed);
-      })
-      .def("__len__", [](const Tensor& x) {
-        if (x.rank() == 0) throw py::type_error("a tensor without axes has no length");
-        return x.size(0);
-      })
+      .def("__setitem__",
+           [](Tensor& x, const py::object& key, py::handle value) {
+             if (is_grad_enabled() && x.requires_grad()) {
+               throw std::runtime_error(
+                   "[setitem] a tensor that requires a gradient cannot be written in place. Do it under no_grad().");
+             }
+             const Tensor source = operand(x, value);
+             if (!source.defined())
+               throw py::type_error("expected numbers; got " + py::repr(value).cast<std::string>());
+             Tensor changed = x.detach().clone();
+             array_from_tensor(changed)[key] = array_from_tensor(source);
+             x.copy_(changed);
+           })
+      .def("__len__",
+           [](const Tensor& x) {
+             if (x.rank() == 0) throw py::type_error("a tensor without axes has no length");
+             return x.size(0);
+           })
       .def("__iter__", [](const Tensor& x) {
         if (x.rank() == 0) throw py::type_error("a tensor without axes cannot be iterated");
         py::list rows;
@@ -306,74 +347,110 @@ template <class Class>
 void bind_values(Class& cls) {
   def_reduction(cls, "sum", sum, "Sum over the given axes (default all). Integers and booleans sum to int64.");
   def_reduction(cls, "mean", mean, "Mean over the given axes (default all); float32 for integers and booleans.");
-  def_reduction(cls, "max", max, "Largest value over the given axes (default all). The gradient goes to the first largest.");
-  def_reduction(cls, "min", min, "Smallest value over the given axes (default all). The gradient goes to the first smallest.");
-  cls.def("argmax", [](const Tensor& x, std::optional<int> axis, bool keepdims, std::optional<int> dim) {
-            return argmax(x, axis ? axis : dim, keepdims);
-          },
-          py::arg("axis") = py::none(), py::arg("keepdims") = false, py::kw_only(), py::arg("dim") = py::none(), NoGil(),
-          "Position of the first largest value along an axis, or in the flattened tensor. int64.")
-      .def("exp", [](const Tensor& x) { return cnnx::exp(x); }, NoGil(), "Element-wise e^x.")
-      .def("log", [](const Tensor& x) { return cnnx::log(x); }, NoGil(), "Element-wise natural logarithm.")
-      .def("sqrt", [](const Tensor& x) { return cnnx::sqrt(x); }, NoGil(), "Element-wise square root.")
-      .def("abs", [](const Tensor& x) { return cnnx::abs(x); }, NoGil(), "Element-wise absolute value.")
-      .def("clip", [](const Tensor& x, std::optional<double> low, std::optional<double> high) { return clip(x, low, high); },
-           py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(), "Element-wise limit to [min, max].")
+  def_reduction(cls, "max", max,
+                "Largest value over the given axes (default all). The gradient goes to the first largest.");
+  def_reduction(cls, "min", min,
+                "Smallest value over the given axes (default all). The gradient goes to the first smallest.");
+  cls.def(
+         "argmax",
+         [](const Tensor& x, std::optional<int> axis, bool keepdims, std::optional<int> dim) {
+           return argmax(x, axis ? axis : dim, keepdims);
+         },
+         py::arg("axis") = py::none(), py::arg("keepdims") = false, py::kw_only(), py::arg("dim") = py::none(), NoGil(),
+         "Position of the first largest value along an axis, or in the flattened tensor. int64.")
+      .def(
+          "exp", [](const Tensor& x) { return cnnx::exp(x); }, NoGil(), "Element-wise e^x.")
+      .def(
+          "log", [](const Tensor& x) { return cnnx::log(x); }, NoGil(), "Element-wise natural logarithm.")
+      .def(
+          "sqrt", [](const Tensor& x) { return cnnx::sqrt(x); }, NoGil(), "Element-wise square root.")
+      .def(
+          "abs", [](const Tensor& x) { return cnnx::abs(x); }, NoGil(), "Element-wise absolute value.")
+      .def(
+          "clip",
+          [](const Tensor& x, std::optional<double> low, std::optional<double> high) { return clip(x, low, high); },
+          py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(), "Element-wise limit to [min, max].")
       .def("item", item_of, "The single value as a Python number.")
-      .def("tolist", [](const Tensor& x) { return array_from_tensor(x).attr("tolist")(); }, "The values as nested lists.")
-      .def("__bool__", [](const Tensor& x) {
-        if (x.numel() != 1) {
-          throw std::invalid_argument("[bool] the truth value of a tensor of shape " + x.shape().str() + " is ambiguous. Reduce it first.");
-        }
-        return x.item() != 0;
-      })
+      .def(
+          "tolist", [](const Tensor& x) { return array_from_tensor(x).attr("tolist")(); },
+          "The values as nested lists.")
+      .def("__bool__",
+           [](const Tensor& x) {
+             if (x.numel() != 1) {
+               throw std::invalid_argument("[bool] the truth value of a tensor of shape " + x.shape().str() +
+                                           " is ambiguous. Reduce it first.");
+             }
+             return x.item() != 0;
+           })
       .def("__float__", &Tensor::item)
       .def("__int__", [](const Tensor& x) { return py::int_(item_of(x)); })
       .def("__index__", [](const Tensor& x) {
-        if (x.dtype() != DType::kInt64 || x.numel() != 1) throw py::type_error("only an int64 tensor of one element is an index");
+        if (x.dtype() != DType::kInt64 || x.numel() != 1)
+          throw py::type_error("only an int64 tensor of one element is an index");
         return x.item_int();
       });
 }
 
 template <class Class>
 void bind_exchange(Class& cls) {
-  cls.def("numpy", array_from_tensor, "A NumPy array on the same memory (a copy from the GPU). Writing to it bypasses the tape.")
-      .def("__array__", [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
-             py::object array = array_from_tensor(x);
-             if (!dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype)) return array.attr("astype")(dtype);
-             return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
-           },
-           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
-      .def("__dlpack__", [](const Tensor& x, const py::kwargs&) { return to_dlpack(x); }, "A DLPack capsule on the same memory.")
+  cls.def("numpy", array_from_tensor,
+          "A NumPy array on the same memory (a copy from the GPU). Writing to it bypasses the tape.")
+      .def(
+          "__array__",
+          [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
+            py::object array = array_from_tensor(x);
+            if (!dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype)) return array.attr("astype")(dtype);
+            return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
+          },
+          py::arg("dtype") = py::none(), py::arg("copy") = py::none())
+      .def(
+          "__dlpack__", [](const Tensor& x, const py::kwargs&) { return to_dlpack(x); },
+          "A DLPack capsule on the same memory.")
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
-      .def("to", [](const Tensor& x, const py::object& target) {
-             if (py::isinstance<Device>(target)) return x.to(target.cast<Device>());
-             if (py::isinstance<py::str>(target)) {
-               const auto name = target.cast<std::string>();
-               if (name.starts_with("cpu") || name.starts_with("cuda")) return x.to(Device(name));
-             }
-             DType dtype{};
-             if (!load_dtype(target, dtype)) throw py::type_error("expected a dtype or a device; got " + py::repr(target).cast<std::string>());
-             return x.to(dtype);
-           },
-           py::arg("target"), "The tensor converted to a dtype or moved to a device; itself if nothing changes.")
+      .def(
+          "to",
+          [](const Tensor& x, const py::object& target) {
+            if (py::isinstance<Device>(target)) return x.to(target.cast<Device>());
+            if (py::isinstance<py::str>(target)) {
+              const auto name = target.cast<std::string>();
+              if (name.starts_with("cpu") || name.starts_with("cuda")) return x.to(Device(name));
+            }
+            DType dtype{};
+            if (!load_dtype(target, dtype))
+              throw py::type_error("expected a dtype or a device; got " + py::repr(target).cast<std::string>());
+            return x.to(dtype);
+          },
+          py::arg("target"), "The tensor converted to a dtype or moved to a device; itself if nothing changes.")
       .def("clone", &Tensor::clone, NoGil(), "A copy; gradients flow through it.")
-      .def("copy_", [](py::object self, const Tensor& source) { self.cast<Tensor&>().copy_(source); return self; }, py::arg("source"),
-           "Overwrites the values in place with those of a tensor of the same shape.")
-      .def("fill_", [](py::object self, double value) { self.cast<Tensor&>().fill_(value); return self; }, py::arg("value"),
-           "Overwrites all values in place.")
-      .def("__deepcopy__", [](const Tensor& x, const py::dict&) {
-        Tensor copy = x.detach().clone();
-        return x.is_leaf() ? copy.set_requires_grad(x.requires_grad()) : copy;
-      })
-      .def("__reduce__", [](const Tensor& x) {
-        return py::make_tuple(py::module_::import("cnnx._core").attr("tensor"),
-                              py::make_tuple(array_from_tensor(x), std::string(dtype_name(x.dtype())), x.device().str(), x.requires_grad() && x.is_leaf()));
+      .def(
+          "copy_",
+          [](py::object self, const Tensor& source) {
+            self.cast<Tensor&>().copy_(source);
+            return self;
+          },
+          py::arg("source"), "Overwrites the values in place with those of a tensor of the same shape.")
+      .def(
+          "fill_",
+          [](py::object self, double value) {
+            self.cast<Tensor&>().fill_(value);
+            return self;
+          },
+          py::arg("value"), "Overwrites all values in place.")
+      .def("__deepcopy__",
+           [](const Tensor& x, const py::dict&) {
+             Tensor copy = x.detach().clone();
+             return x.is_leaf() ? copy.set_requires_grad(x.requires_grad()) : copy;
+           })
+      .def("__reduce__", [](const Tensor& x) -> py::tuple {
+        return py::make_tuple(py::object(py::module_::import("cnnx._core").attr("tensor")),
+                              py::make_tuple(array_from_tensor(x), std::string(dtype_name(x.dtype())), x.device().str(),
+                                             x.requires_grad() && x.is_leaf()));
       });
 }
 
 void bind_creation(py::module_& m) {
-  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(), py::arg("requires_grad") = false,
+  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
+        py::arg("requires_grad") = false,
         R"(Copies numbers into a new tensor.
 
 Args:
@@ -393,42 +470,55 @@ Example:
             [3, 4]])
 )");
   const auto creator = [&](const char* name, auto fn, const char* doc) {
-    m.def(name,
-          [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
-            const Shape sizes = shape_argument(shape);
-            const py::gil_scoped_release nogil;
-            return fn(sizes, options_of(dtype, device, requires_grad));
-          },
-          py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false, doc);
+    m.def(
+        name,
+        [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
+          const Shape sizes = shape_argument(shape);
+          const py::gil_scoped_release nogil;
+          return fn(sizes, options_of(dtype, device, requires_grad));
+        },
+        py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,
+        doc);
   };
   creator("zeros", zeros, "A tensor of zeros: zeros(2, 3) or zeros((2, 3)).");
   creator("ones", ones, "A tensor of ones.");
   creator("rand", rand, "Uniform random values in [0, 1), from the generator that manual_seed seeds.");
   creator("randn", randn, "Standard normal random values, from the generator that manual_seed seeds.");
-  creator("empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); }, "A tensor of undefined values.");
-  m.def("full", [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
-          return full(shape, value, options_of(dtype, device, requires_grad));
-        },
-        py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(),
-        py::arg("requires_grad") = false, "A tensor filled with one value.");
-  m.def("arange", [](double start, std::optional<double> stop, double step, const DTypeArg& dtype) {
-          return stop ? arange(start, *stop, step, {dtype.value}) : arange(0, start, step, {dtype.value});
-        },
-        py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, py::kw_only(), py::arg("dtype") = DTypeArg{DType::kInt64},
-        "Evenly spaced values from start up to, not including, stop; int64 unless told otherwise.");
+  creator(
+      "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
+      "A tensor of undefined values.");
+  m.def(
+      "full",
+      [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device,
+         bool requires_grad) { return full(shape, value, options_of(dtype, device, requires_grad)); },
+      py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = DTypeArg{},
+      py::arg("device") = py::none(), py::arg("requires_grad") = false, "A tensor filled with one value.");
+  m.def(
+      "arange",
+      [](double start, std::optional<double> stop, double step, const DTypeArg& dtype) {
+        return stop ? arange(start, *stop, step, {dtype.value}) : arange(0, start, step, {dtype.value});
+      },
+      py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, py::kw_only(),
+      py::arg("dtype") = DTypeArg{DType::kInt64},
+      "Evenly spaced values from start up to, not including, stop; int64 unless told otherwise.");
   m.def("from_numpy", share_array, py::arg("array"),
-        "A tensor on the array's memory where dtype and layout allow (C order, writable, native float32, float64, int64 or bool), else a copy.");
-  m.def("from_dlpack", from_dlpack, py::arg("source"), "A tensor on the memory of any object with __dlpack__ (CPU, row-major), without a copy.");
+        "A tensor on the array's memory where dtype and layout allow (C order, writable, native float32, float64, "
+        "int64 or bool), else a copy.");
+  m.def("from_dlpack", from_dlpack, py::arg("source"),
+        "A tensor on the memory of any object with __dlpack__ (CPU, row-major), without a copy.");
 }
 
 }  // namespace
 
 void bind_tensor(py::module_& m) {
   bind_dtype_and_device(m);
-  py::class_<Tensor> cls(m, "Tensor", "A row-major array of float32, float64, int64 or bool, with an optional gradient record. Images are (N, C, H, W).");
+  py::class_<Tensor> cls(m, "Tensor",
+                         "A row-major array of float32, float64, int64 or bool, with an optional gradient record. "
+                         "Images are (N, C, H, W).");
   cls.attr("__array_priority__") = 1000;
   cls.attr("__array_ufunc__") = py::none();  // NumPy leaves array * tensor to Tensor.__rmul__
-  cls.def_property_readonly("shape", [](const Tensor& x) { return x.shape(); }, "Axis lengths.")
+  cls.def_property_readonly(
+         "shape", [](const Tensor& x) { return x.shape(); }, "Axis lengths.")
       .def_property_readonly("ndim", &Tensor::rank, "Number of axes.")
       .def_property_readonly("size", &Tensor::numel, "Number of values.")
       .def("numel", &Tensor::numel, "Number of values.")

@@ -1,7 +1,8 @@
 // Conversions between Python arguments and the option types of the C++ interface.
 //
-// Pair: int or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit and Reduction: their names.
-// DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name. Shape: int or a sequence of ints.
+// Pair: int or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit and Reduction: their
+// names. DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name. Shape: int or a
+// sequence of ints.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -60,7 +61,9 @@ struct type_caster<cnnx::Pair> {
     value = cnnx::Pair(values[0], values[1]);
     return true;
   }
-  static handle cast(const cnnx::Pair& pair, return_value_policy, handle) { return make_tuple(pair.h, pair.w).release(); }
+  static handle cast(const cnnx::Pair& pair, return_value_policy, handle) {
+    return make_tuple(pair.h, pair.w).release();
+  }
 };
 
 template <>
@@ -70,7 +73,9 @@ struct type_caster<cnnx::Padding> {
     if (source && PyUnicode_Check(source.ptr())) {
       const auto text = source.cast<std::string>();
       if (text != "same" && text != "valid") {
-        throw value_error("[padding] expected an int, (h, w), (top, bottom, left, right), \"same\" or \"valid\"; got \"" + text + "\".");
+        throw value_error(
+            "[padding] expected an int, (h, w), (top, bottom, left, right), \"same\" or \"valid\"; got \"" + text +
+            "\".");
       }
       value = text == "same" ? cnnx::Padding::same() : cnnx::Padding::valid();
       return true;
@@ -136,7 +141,10 @@ struct type_caster<cnnx::Reduction> {
     return true;
   }
   static handle cast(cnnx::Reduction reduction, return_value_policy, handle) {
-    return str(reduction == cnnx::Reduction::kMean ? "mean" : reduction == cnnx::Reduction::kSum ? "sum" : "none").release();
+    return str(reduction == cnnx::Reduction::kMean  ? "mean"
+               : reduction == cnnx::Reduction::kSum ? "sum"
+                                                    : "none")
+        .release();
   }
 };
 
@@ -206,7 +214,9 @@ template <>
 struct type_caster<cnnx::bindings::DTypeArg> {
   PYBIND11_TYPE_CASTER(cnnx::bindings::DTypeArg, const_name("DType | str"));
   bool load(handle source, bool) { return source && cnnx::bindings::load_dtype(source, value.value); }
-  static handle cast(const cnnx::bindings::DTypeArg& dtype, return_value_policy, handle) { return pybind11::cast(dtype.value).release(); }
+  static handle cast(const cnnx::bindings::DTypeArg& dtype, return_value_policy, handle) {
+    return pybind11::cast(dtype.value).release();
+  }
 };
 
 template <>
@@ -222,7 +232,9 @@ struct type_caster<cnnx::bindings::DeviceArg> {
     value.value = source.cast<cnnx::Device>();
     return true;
   }
-  static handle cast(const cnnx::bindings::DeviceArg& device, return_value_policy, handle) { return pybind11::cast(device.value).release(); }
+  static handle cast(const cnnx::bindings::DeviceArg& device, return_value_policy, handle) {
+    return pybind11::cast(device.value).release();
+  }
 };
 
 }  // namespace pybind11::detail

@@ -1,4 +1,5 @@
-// DLPack exchange. The structs follow the published DLPack ABI, version 0.8 (unversioned capsules, which all peers accept).
+// DLPack exchange. The structs follow the published DLPack ABI, version 0.8 (unversioned capsules, which all peers
+// accept).
 #include "numpy.h"
 
 namespace cnnx::bindings {
@@ -82,8 +83,13 @@ py::capsule to_dlpack(const Tensor& tensor) {
     stride *= exported->shape[axis];
   }
   DLManagedTensor& managed = exported->managed;
-  managed.dl_tensor = {exported->tensor.raw_data(), {kDLCPU, 0}, tensor.rank(), to_dl(tensor.dtype()),
-                       exported->shape.data(), exported->strides.data(), 0};
+  managed.dl_tensor = {exported->tensor.raw_data(),
+                       {kDLCPU, 0},
+                       tensor.rank(),
+                       to_dl(tensor.dtype()),
+                       exported->shape.data(),
+                       exported->strides.data(),
+                       0};
   managed.manager_ctx = exported.get();
   managed.deleter = [](DLManagedTensor* self) { delete static_cast<Exported*>(self->manager_ctx); };
   exported.release();
@@ -106,11 +112,13 @@ Tensor from_dlpack(const py::object& source) {
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kCapsule));
   const DLTensor& t = managed->dl_tensor;
   if (t.device.device_type != kDLCPU) {
-    throw py::buffer_error("[from_dlpack] expected a tensor on the CPU; got DLPack device type " + std::to_string(t.device.device_type) + ".");
+    throw py::buffer_error("[from_dlpack] expected a tensor on the CPU; got DLPack device type " +
+                           std::to_string(t.device.device_type) + ".");
   }
   const DType dtype = from_dl(t.dtype);
   if (!is_row_major(t)) {
-    throw py::buffer_error("[from_dlpack] expected a row-major (C-contiguous) tensor; got other strides. Make it contiguous first.");
+    throw py::buffer_error(
+        "[from_dlpack] expected a row-major (C-contiguous) tensor; got other strides. Make it contiguous first.");
   }
   const Shape shape(std::span<const int64_t>(t.shape, static_cast<size_t>(t.ndim)));
   PyCapsule_SetName(capsule.ptr(), kUsedCapsule);

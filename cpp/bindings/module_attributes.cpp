@@ -58,8 +58,9 @@ bool claim_name(py::handle self, Module& module, const std::string& name, Module
 /// Assigns to a name that is registered already something that does not register by itself. False: assign as usual.
 bool assign_registered(py::handle self, Module& module, const std::string& name, py::handle value) {
   const auto refuse = [&](const char* slot, const char* expected) {
-    throw py::type_error("[module] \"" + name + "\" is a " + slot + " of this " + type_of(self) + " and takes " + expected +
-                         " or None; got " + type_of(value) + ". Delete it first to use the name for something else.");
+    throw py::type_error("[module] \"" + name + "\" is a " + slot + " of this " + type_of(self) + " and takes " +
+                         expected + " or None; got " + type_of(value) +
+                         ". Delete it first to use the name for something else.");
   };
   switch (module.slot(name)) {
     case Module::Slot::kParameter: {
@@ -176,8 +177,8 @@ bool write_field(Module& module, const std::string& name, py::handle value) {
       try {
         target = value.cast<T>();
       } catch (const py::cast_error&) {
-        throw py::type_error("[module] " + name + " of " + module.type_name() + " cannot be set to " + type_of(value) + " " +
-                             py::repr(value).cast<std::string>() + ".");
+        throw py::type_error("[module] " + name + " of " + module.type_name() + " cannot be set to " + type_of(value) +
+                             " " + py::repr(value).cast<std::string>() + ".");
       }
     }
   });

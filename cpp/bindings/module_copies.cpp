@@ -11,7 +11,8 @@ py::list shared_tensors(const Module& root) {
   std::map<const void*, std::vector<std::pair<std::string, std::string>>> places;
   const auto add = [&](const std::string& path, const Module& module) {
     for (const std::string& name : module.slot_names(Module::Slot::kParameter)) {
-      if (const Tensor tensor = module.parameter(name); tensor.defined()) places[tensor.impl().get()].emplace_back(path, name);
+      if (const Tensor tensor = module.parameter(name); tensor.defined())
+        places[tensor.impl().get()].emplace_back(path, name);
     }
   };
   add("", root);
@@ -38,8 +39,10 @@ py::dict get_state(py::handle self) {
   const Module& module = module_of(self);
   py::list parameters, buffers, children;
   // Not named_parameters(): the empty places of absent ones are part of the state.
-  for (const auto& name : module.slot_names(Module::Slot::kParameter)) parameters.append(py::make_tuple(name, or_none(module.parameter(name))));
-  for (const auto& name : module.slot_names(Module::Slot::kBuffer)) buffers.append(py::make_tuple(name, or_none(module.buffer(name))));
+  for (const auto& name : module.slot_names(Module::Slot::kParameter))
+    parameters.append(py::make_tuple(name, or_none(module.parameter(name))));
+  for (const auto& name : module.slot_names(Module::Slot::kBuffer))
+    buffers.append(py::make_tuple(name, or_none(module.buffer(name))));
   for (const auto& [name, child] : module.named_children()) children.append(py::make_tuple(name, child));
   const auto attributes = py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr));
   return py::dict(py::arg("parameters") = parameters, py::arg("buffers") = buffers, py::arg("children") = children,
@@ -59,13 +62,15 @@ void set_state(py::handle self, const py::dict& state) {
     module.register_parameter(name, tensor);
     if (tensor.defined()) tensor.set_requires_grad(trains);
   }
-  for (const auto& [name, value] : state["buffers"].cast<NamedTensors>()) module.register_buffer(name, or_undefined(value));
+  for (const auto& [name, value] : state["buffers"].cast<NamedTensors>())
+    module.register_buffer(name, or_undefined(value));
   for (const auto& [name, child] : state["children"].cast<Module::NamedModules>()) module.register_module(name, child);
   share_again(module, state["shared"]);
   module.set_training(state["training"].cast<bool>());
   const auto attributes = state["attributes"].cast<py::dict>();
   py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr)).attr("update")(attributes);
-  if (auto* python = dynamic_cast<PythonModule*>(&module); python && attributes.contains("forward")) python->mark_customised();
+  if (auto* python = dynamic_cast<PythonModule*>(&module); python && attributes.contains("forward"))
+    python->mark_customised();
 }
 
 /// A module of a class, from the constructor arguments of the library's class beneath it.
@@ -87,7 +92,8 @@ void bind_module_copies(py::module_& m, py::object cls) {
   const py::object rebuild_function = m.attr("_rebuild_module");
   const auto define = [&](const char* name, auto fn) {
     // pybind11 takes a function that is called __setstate__ for a constructor; so none is
-    cls.attr(name) = py::cpp_function(fn, py::name(std::string_view(name) == "__setstate__" ? "set_state" : name), py::is_method(cls));
+    cls.attr(name) = py::cpp_function(fn, py::name(std::string_view(name) == "__setstate__" ? "set_state" : name),
+                                      py::is_method(cls));
   };
   define("__getstate__", get_state);
   define("__setstate__", set_state);

@@ -49,7 +49,8 @@ Tensor share_array(const py::array& array) {
   const DType dtype = natural_dtype(array);
   const int flags = array.flags();
   const bool native = array.dtype().is(numpy_dtype(dtype)) || array.dtype().equal(numpy_dtype(dtype));
-  const bool usable = (flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) && (flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) &&
+  const bool usable = (flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) &&
+                      (flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) &&
                       (flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) && native;
   if (!usable || array.size() == 0) return tensor_from_array(array, std::nullopt);
   return from_memory(const_cast<void*>(array.data()), shape_of(array), {dtype}, keep_alive(array));

@@ -1,7 +1,7 @@
 // Modules that live in Python: the trampoline over every layer class, and what Module's bindings share.
 //
-// Every module that Python makes is a trampoline. So the C++ model keeps the Python object alive, with its attributes, and
-// finds the same object again. Only classes written in Python cost a look for overridden methods.
+// Every module that Python makes is a trampoline. So the C++ model keeps the Python object alive, with its attributes,
+// and finds the same object again. Only classes written in Python cost a look for overridden methods.
 #pragma once
 
 #include <pybind11/trampoline_self_life_support.h>

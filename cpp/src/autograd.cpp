@@ -44,9 +44,11 @@ void accumulate_leaf(Node& leaf, Tensor grad) {
 void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
   const std::vector<Node*> order = reachable(root);
   for (const Node* node : order) {
-    check<std::runtime_error>(!node->freed, "backward",
-                              "the values saved for {} were freed by an earlier backward. Pass retain_graph=True to that one, "
-                              "or run the forward pass again.", node->op);
+    check<std::runtime_error>(
+        !node->freed, "backward",
+        "the values saved for {} were freed by an earlier backward. Pass retain_graph=True to that one, "
+        "or run the forward pass again.",
+        node->op);
   }
   std::unordered_map<Node*, Tensor> pending;
   pending[root] = gradient;
@@ -95,12 +97,15 @@ Node::~Node() {
 }
 
 Saved::Saved(const Tensor& tensor)
-    : tensor_(tensor.defined() ? tensor.detach() : Tensor()), version_(tensor.defined() ? tensor.impl()->storage->version() : 0) {}
+    : tensor_(tensor.defined() ? tensor.detach() : Tensor()),
+      version_(tensor.defined() ? tensor.impl()->storage->version() : 0) {}
 
 const Tensor& Saved::get(const char* op) const {
-  check<std::runtime_error>(!defined() || tensor_.impl()->storage->version() == version_, "backward",
-                            "a value that the gradient of {} needs was changed in place after the forward pass. Run backward "
-                            "before the change, or change a copy.", op);
+  check<std::runtime_error>(
+      !defined() || tensor_.impl()->storage->version() == version_, "backward",
+      "a value that the gradient of {} needs was changed in place after the forward pass. Run backward "
+      "before the change, or change a copy.",
+      op);
   return tensor_;
 }
 
@@ -133,20 +138,24 @@ Tensor record(const char* op, Tensor output, std::span<const Tensor> inputs, Bac
 
 void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
   check<std::runtime_error>(is_grad_enabled(), "backward", "backward was called under no_grad. Call it outside.");
-  check<std::runtime_error>(requires_grad(), "backward",
-                            "this tensor has no gradient record: nothing it was computed from requires a gradient, or it was "
-                            "computed under no_grad or detached.");
+  check<std::runtime_error>(
+      requires_grad(), "backward",
+      "this tensor has no gradient record: nothing it was computed from requires a gradient, or it was "
+      "computed under no_grad or detached.");
   if (gradient.defined()) {
     check(gradient.shape() == shape(), "backward", "the gradient must have the tensor's shape {}; got {}.", shape(),
           gradient.shape());
     check_like("backward", "the gradient", *this, gradient);
   } else {
-    check<std::runtime_error>(numel() == 1, "backward",
-                              "a tensor of shape {} needs a gradient argument; only one with a single element has the gradient "
-                              "1. Reduce it first, by sum() or mean().", shape());
+    check<std::runtime_error>(
+        numel() == 1, "backward",
+        "a tensor of shape {} needs a gradient argument; only one with a single element has the gradient "
+        "1. Reduce it first, by sum() or mean().",
+        shape());
   }
   const NoGradGuard no_grad;
-  run_backward(impl()->node.get(), gradient.defined() ? gradient.detach() : ones(shape(), {dtype(), device()}), retain_graph);
+  run_backward(impl()->node.get(), gradient.defined() ? gradient.detach() : ones(shape(), {dtype(), device()}),
+               retain_graph);
 }
 
 }  // namespace cnnx

@@ -1,7 +1,7 @@
 // The tape: one Node a recorded operation (or leaf), held by the tensor that the operation returned.
 //
-// An op computes its output first, then, if grad_needed(inputs), records a closure that maps the output's gradient to the
-// inputs' gradients. Closures hold what they need through save(), never the tensors themselves.
+// An op computes its output first, then, if grad_needed(inputs), records a closure that maps the output's gradient to
+// the inputs' gradients. Closures hold what they need through save(), never the tensors themselves.
 #pragma once
 
 #include <functional>

@@ -14,7 +14,9 @@ namespace cnnx {
 inline std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.str(); }
 inline std::ostream& operator<<(std::ostream& out, DType dtype) { return out << dtype_name(dtype); }
 inline std::ostream& operator<<(std::ostream& out, const Device& device) { return out << device.str(); }
-inline std::ostream& operator<<(std::ostream& out, const Pair& pair) { return out << '(' << pair.h << ", " << pair.w << ')'; }
+inline std::ostream& operator<<(std::ostream& out, const Pair& pair) {
+  return out << '(' << pair.h << ", " << pair.w << ')';
+}
 
 namespace detail {
 inline void format_to(std::ostream& out, std::string_view text) { out << text; }
@@ -69,8 +71,8 @@ inline void check_numel(std::string_view op, const Shape& shape) {
 /// All defined tensors on one device, or an error that names both.
 inline void check_same_device(std::string_view op, const Tensor& a, const Tensor& b) {
   if (!b.defined()) return;
-  check(a.device() == b.device(), op, "expected all tensors on {}; got one on {}. Move it with .to(\"{}\").", a.device(),
-        b.device(), a.device());
+  check(a.device() == b.device(), op, "expected all tensors on {}; got one on {}. Move it with .to(\"{}\").",
+        a.device(), b.device(), a.device());
 }
 
 /// The dtype and device of `a` for `b` too, when b is defined.
@@ -83,7 +85,8 @@ inline void check_like(std::string_view op, const char* name, const Tensor& a, c
 
 inline void check_floating(std::string_view op, const Tensor& x) {
   check(x.defined(), op, "expected a tensor; got none.");
-  check(is_floating(x.dtype()), op, "expected float32 or float64; got {}. Convert it with .to(\"float32\").", x.dtype());
+  check(is_floating(x.dtype()), op, "expected float32 or float64; got {}. Convert it with .to(\"float32\").",
+        x.dtype());
 }
 
 }  // namespace cnnx

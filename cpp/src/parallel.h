@@ -8,7 +8,8 @@
 
 namespace cnnx {
 
-/// Threads for the next parallel region: 1 inside one, and in a forked child (whose OpenMP runtime must not be touched).
+/// Threads for the next parallel region: 1 inside one, and in a forked child (whose OpenMP runtime must not be
+/// touched).
 int region_threads();
 
 /// Calls fn(begin, end) on [0, n) cut into chunks of `grain` (the last may be shorter). The cut depends on n and grain

@@ -1,4 +1,5 @@
-// Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): value i of a stream depends on (seed, offset, i) only.
+// Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): value i of a stream depends on (seed, offset, i)
+// only.
 #pragma once
 
 #include <array>

@@ -1,8 +1,8 @@
 // The caching allocator: freed blocks wait in size classes for the next tensor of about that size.
 //
-// Classes are spaced at a quarter of a power of two, so a block is at most 25% larger than asked. What is kept is bounded:
-// before memory is asked of the system, cached blocks are returned until all blocks together stay within 1.25 times the
-// largest live total so far plus 64 MiB.
+// Classes are spaced at a quarter of a power of two, so a block is at most 25% larger than asked. What is kept is
+// bounded: before memory is asked of the system, cached blocks are returned until all blocks together stay within 1.25
+// times the largest live total so far plus 64 MiB.
 #include "storage.h"
 
 #include <algorithm>
@@ -53,7 +53,8 @@ size_t physical_memory() {
 /// std::bad_alloc that says what was asked.
 class OutOfMemory : public std::bad_alloc {
  public:
-  explicit OutOfMemory(size_t bytes) : text_(format("[memory] {} MiB could not be allocated. Use smaller shapes or batches.", bytes >> 20)) {}
+  explicit OutOfMemory(size_t bytes)
+      : text_(format("[memory] {} MiB could not be allocated. Use smaller shapes or batches.", bytes >> 20)) {}
   const char* what() const noexcept override { return text_.c_str(); }
 
  private:
@@ -143,7 +144,8 @@ class CachingAllocator {
   void trim(size_t bytes) {
     const long long limit = high_water_ + high_water_ / 4 + (64LL << 20);
     for (size_t index = free_.size(); index-- > 0;) {
-      while (!free_[index].empty() && stats_.current + stats_.cached + static_cast<long long>(bytes) > limit) release_one(index);
+      while (!free_[index].empty() && stats_.current + stats_.cached + static_cast<long long>(bytes) > limit)
+        release_one(index);
     }
   }
 
@@ -187,7 +189,8 @@ AllocationBudget::~AllocationBudget() { budget = kUnlimited; }
 
 void* allocate(size_t bytes, Device device) {
   if (budget != kUnlimited) {
-    check(bytes <= budget, "load", "the described model needs more memory than the file's tensors fill. The file is damaged.");
+    check(bytes <= budget, "load",
+          "the described model needs more memory than the file's tensors fill. The file is damaged.");
     budget -= bytes;
   }
   if (device.is_cuda()) raise_no_cuda();

@@ -42,8 +42,8 @@ class Workspace {
   std::unique_ptr<Storage> storage_;
 };
 
-/// While one lives, this thread may allocate no more than so many bytes in all; std::invalid_argument beyond. For building
-/// what a file describes: its description may ask for any size.
+/// While one lives, this thread may allocate no more than so many bytes in all; std::invalid_argument beyond. For
+/// building what a file describes: its description may ask for any size.
 class AllocationBudget {
  public:
   explicit AllocationBudget(size_t bytes);

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <iomanip>
-#include <limits>
 
 #include "autograd.h"
 #include "check.h"
@@ -27,9 +26,7 @@ DType parse_dtype(std::string_view name) {
   fail("dtype", "expected \"float32\", \"float64\", \"int64\" or \"bool\"; got \"{}\".", name);
 }
 
-int64_t dtype_size(DType dtype) {
-  return dtype == DType::kBool ? 1 : dtype == DType::kFloat32 ? 4 : 8;
-}
+int64_t dtype_size(DType dtype) { return dtype == DType::kBool ? 1 : dtype == DType::kFloat32 ? 4 : 8; }
 
 Shape::Shape(std::span<const int64_t> sizes) {
   check(sizes.size() <= kMaxRank, "shape", "a tensor has at most {} axes; got {}.", kMaxRank, sizes.size());
@@ -55,7 +52,8 @@ std::string Shape::str() const {
   return text + (rank_ == 1 ? ",)" : ")");
 }
 
-// ---- Creation --------------------------------------------------------------------------------------------------------
+// ---- Creation
+// --------------------------------------------------------------------------------------------------------
 
 Tensor make_tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
   auto impl = std::make_shared<TensorImpl>();
@@ -105,7 +103,8 @@ Tensor arange(double start, double stop, double step, TensorOptions options) {
   Tensor result = empty({static_cast<int64_t>(count)}, {options.dtype});
   dispatch_all(options.dtype, [&](auto t) {
     using T = decltype(t);
-    for (int64_t i = 0; i < result.numel(); ++i) result.data<T>()[i] = static_cast<T>(start + static_cast<double>(i) * step);
+    for (int64_t i = 0; i < result.numel(); ++i)
+      result.data<T>()[i] = static_cast<T>(start + static_cast<double>(i) * step);
   });
   if (options.device.is_cuda()) result = result.to(options.device);
   return result.set_requires_grad(options.requires_grad);
@@ -114,11 +113,13 @@ Tensor arange(double start, double stop, double step, TensorOptions options) {
 Tensor from_memory(void* data, const Shape& shape, TensorOptions options, std::function<void()> release) {
   check_numel("from_memory", shape);
   const auto bytes = static_cast<size_t>(shape.numel() * dtype_size(options.dtype));
-  Tensor result = make_tensor(std::make_shared<Storage>(data, bytes, options.device, std::move(release)), shape, options.dtype);
+  Tensor result =
+      make_tensor(std::make_shared<Storage>(data, bytes, options.device, std::move(release)), shape, options.dtype);
   return result.set_requires_grad(options.requires_grad);
 }
 
-// ---- Access ----------------------------------------------------------------------------------------------------------
+// ---- Access
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 TensorImpl& deref(const std::shared_ptr<TensorImpl>& impl) {
@@ -143,8 +144,8 @@ template <class T>
 const T* Tensor::data() const {
   return const_cast<Tensor*>(this)->data<T>();
 }
-#define CNNX_INSTANTIATE_DATA(T)             \
-  template CNNX_API T* Tensor::data<T>();    \
+#define CNNX_INSTANTIATE_DATA(T)          \
+  template CNNX_API T* Tensor::data<T>(); \
   template CNNX_API const T* Tensor::data<T>() const;
 CNNX_INSTANTIATE_DATA(bool)
 CNNX_INSTANTIATE_DATA(int64_t)
@@ -170,16 +171,19 @@ std::vector<double> Tensor::to_vector() const {
   });
 }
 
-// ---- Gradient record -------------------------------------------------------------------------------------------------
+// ---- Gradient record
+// -------------------------------------------------------------------------------------------------
 
 bool Tensor::requires_grad() const { return impl_ && impl_->node; }
 bool Tensor::is_leaf() const { return !impl_ || !impl_->node || impl_->node->is_leaf(); }
 
 Tensor& Tensor::set_requires_grad(bool on) {
   TensorImpl& impl = deref(impl_);
-  check<std::runtime_error>(is_leaf(), "requires_grad", "only leaf tensors have a settable flag; this is the result of {}. Use detach().",
+  check<std::runtime_error>(is_leaf(), "requires_grad",
+                            "only leaf tensors have a settable flag; this is the result of {}. Use detach().",
                             impl.node ? impl.node->op : "");
-  check(!on || is_floating(impl.dtype), "requires_grad", "only float32 and float64 tensors have gradients; got {}.", impl.dtype);
+  check(!on || is_floating(impl.dtype), "requires_grad", "only float32 and float64 tensors have gradients; got {}.",
+        impl.dtype);
   if (on && !impl.node) impl.node = std::make_shared<Node>();
   if (!on) impl.node = nullptr;
   return *this;
@@ -193,7 +197,8 @@ void Tensor::set_grad(const Tensor& grad) {
     return;
   }
   check(requires_grad() && is_leaf(), "grad", "only a leaf that requires a gradient has one to set.");
-  check(grad.shape() == shape(), "grad", "the gradient must have the tensor's shape {}; got {}.", shape(), grad.shape());
+  check(grad.shape() == shape(), "grad", "the gradient must have the tensor's shape {}; got {}.", shape(),
+        grad.shape());
   check_like("grad", "the gradient", *this, grad);
   impl_->node->grad = grad.detach();
 }
@@ -206,22 +211,24 @@ Tensor Tensor::detach() const {
 void Tensor::set_data(const Tensor& other) {
   TensorImpl& impl = deref(impl_);
   const TensorImpl& source = deref(other.impl_);
-  check(!impl.node || is_floating(source.dtype), "set_data", "a tensor with a gradient must stay floating; got {}.", source.dtype);
+  check(!impl.node || is_floating(source.dtype), "set_data", "a tensor with a gradient must stay floating; got {}.",
+        source.dtype);
   impl.storage = source.storage;
   impl.shape = source.shape;
   impl.dtype = source.dtype;
   if (impl.node && impl.node->is_leaf()) impl.node->grad = {};
 }
 
-// ---- Text ------------------------------------------------------------------------------------------------------------
+// ---- Text
+// ------------------------------------------------------------------------------------------------------------
 
 namespace {
 
 constexpr int64_t kEdgeItems = 3;  // shown at each end of an axis longer than 2 * kEdgeItems in a large tensor
 constexpr int64_t kSummarizeAbove = 1000;
 
-void print_values(std::ostream& out, const std::vector<double>& values, const Shape& shape, DType dtype, int axis, int64_t offset,
-                  int indent) {
+void print_values(std::ostream& out, const std::vector<double>& values, const Shape& shape, DType dtype, int axis,
+                  int64_t offset, int indent) {
   if (axis == shape.rank()) {
     const double value = values[static_cast<size_t>(offset)];
     if (dtype == DType::kBool) {
@@ -261,7 +268,8 @@ std::string Tensor::str() const {
   std::ostringstream out;
   out << "tensor(";
   print_values(out, to_vector(), shape(), dtype(), 0, 0, 7);
-  if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0)) out << ", dtype=" << dtype_name(dtype());
+  if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0))
+    out << ", dtype=" << dtype_name(dtype());
   if (numel() == 0 && rank() > 1) out << ", shape=" << shape().str();
   if (device().is_cuda()) out << ", device=" << device().str();
   if (requires_grad()) out << (is_leaf() ? ", requires_grad=True" : ", op=" + std::string(impl_->node->op));

@@ -41,7 +41,8 @@ constexpr DType dtype_of<double>() {
   return DType::kFloat64;
 }
 
-/// Calls fn with a value of the C++ type of a floating dtype: dispatch_floating(x.dtype(), [&](auto t) { using T = decltype(t); ... }).
+/// Calls fn with a value of the C++ type of a floating dtype: dispatch_floating(x.dtype(), [&](auto t) { using T =
+/// decltype(t); ... }).
 template <class F>
 decltype(auto) dispatch_floating(DType dtype, F&& fn) {
   return dtype == DType::kFloat64 ? fn(double{}) : fn(float{});

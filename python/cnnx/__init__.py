@@ -18,10 +18,11 @@ except ImportError:
     ctypes.CDLL(
         f"{scipy_openblas32.get_lib_dir()}/{scipy_openblas32.get_library(fullname=True)}", mode=ctypes.RTLD_GLOBAL
     )
-    from . import _core
+    from . import _core  # noqa: F401
 
 from . import cuda, data, functional, init, memory, models, optim, testing
 from ._core import (
+    GELU,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
@@ -32,7 +33,6 @@ from ._core import (
     Dropout,
     DType,
     Flatten,
-    GELU,
     Identity,
     LeakyReLU,
     Linear,
@@ -92,6 +92,7 @@ from ._modes import enable_grad, fit_mode, no_grad
 from .training import Evaluation, History, evaluate, fit, predict
 
 __all__ = [
+    "GELU",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "AvgPool2d",
@@ -103,7 +104,6 @@ __all__ = [
     "Dropout",
     "Evaluation",
     "Flatten",
-    "GELU",
     "History",
     "Identity",
     "LPPool2d",

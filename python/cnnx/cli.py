@@ -55,9 +55,13 @@ class InputFormat:
         metadata = cnnx.load_metadata(path)
         try:
             size, classes = json.loads(metadata["cnnx.input"]), json.loads(metadata["cnnx.classes"])
-            return InputFormat(int(size["channels"]), int(size["height"]), int(size["width"]), [str(c) for c in classes])
+            return InputFormat(
+                int(size["channels"]), int(size["height"]), int(size["width"]), [str(c) for c in classes]
+            )
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"[cnnx] {path} does not say which images and classes it is for. Was it saved by cnnx train?") from None
+            raise ValueError(
+                f"[cnnx] {path} does not say which images and classes it is for. Was it saved by cnnx train?"
+            ) from None
 
 
 def _small(form: InputFormat) -> cnnx.Sequential:
@@ -252,7 +256,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 
-def out_size(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, fit: str = "floor") -> int:
+def out_size(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, fit: str = "floor"
+) -> int:
     span = size + before + after - (dilation * (kernel - 1) + 1)
     out = span // stride + 1
     if fit == "ceil" and span % stride and out * stride < size + before:
@@ -50,7 +52,9 @@ def conv2d(x, w, b, stride, padding, dilation, groups, fit="floor"):
     for k in range(K):
         group = k // (K // groups)
         part = x[:, group * C : (group + 1) * C]
-        products = pool(part, w.shape[2:], stride, padding, lambda v, *_, k=k: (v * w[k]).sum(axis=(2, 3)), dilation, fit)
+        products = pool(
+            part, w.shape[2:], stride, padding, lambda v, *_, k=k: (v * w[k]).sum(axis=(2, 3)), dilation, fit
+        )
         outputs.append(products.sum(axis=1) + (b[k] if b is not None else 0))
     return np.stack(outputs, axis=1)
 

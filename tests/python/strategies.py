@@ -54,11 +54,24 @@ def conv_cases(draw: st.DrawFn, symmetric: bool = False) -> ConvCase:
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     low = (max(1, extent[0] - sum(vertical)), max(1, extent[1] - sum(horizontal)))
     size = (low[0] + draw(st.integers(0, 8)), low[1] + draw(st.integers(0, 8)))
-    return ConvCase(draw(st.integers(1, 3)), in_channels, out_channels, size, kernel, stride, padding, dilation, groups, draw(st.booleans()))
+    return ConvCase(
+        draw(st.integers(1, 3)),
+        in_channels,
+        out_channels,
+        size,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        draw(st.booleans()),
+    )
 
 
 @st.composite
-def pool_cases(draw: st.DrawFn, dilated: bool = True, symmetric: bool = False, fits: tuple[str, ...] = ("floor", "ceil")) -> PoolCase:
+def pool_cases(
+    draw: st.DrawFn, dilated: bool = True, symmetric: bool = False, fits: tuple[str, ...] = ("floor", "ceil")
+) -> PoolCase:
     kernel, stride = draw(_pair(1, 5)), draw(_pair(1, 4))
     dilation = draw(_pair(1, 3)) if dilated else (1, 1)
 
@@ -69,7 +82,14 @@ def pool_cases(draw: st.DrawFn, dilated: bool = True, symmetric: bool = False, f
     vertical, horizontal = pads(kernel[0]), pads(kernel[1])
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     size = tuple(e + draw(st.integers(0, 8)) for e in extent)  # every window touches the image
-    return PoolCase((draw(st.integers(1, 2)), draw(st.integers(1, 3)), *size), kernel, stride, (*vertical, *horizontal), dilation, draw(st.sampled_from(fits)))
+    return PoolCase(
+        (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *size),
+        kernel,
+        stride,
+        (*vertical, *horizontal),
+        dilation,
+        draw(st.sampled_from(fits)),
+    )
 
 
 def conv_output_size(case: ConvCase, fit: str = "floor") -> tuple[int, int]:

@@ -35,7 +35,9 @@ def test_matches_torch(name, dtype):
 
     (x,) = randoms(0, (4, 37))
     for scale in (1.0, 10.0):
-        compare_with_torch(lambda a: _call(F, name, a), lambda a: _call(torch.nn.functional, name, a), [x * scale], dtype)
+        compare_with_torch(
+            lambda a: _call(F, name, a), lambda a: _call(torch.nn.functional, name, a), [x * scale], dtype
+        )
 
 
 @pytest.mark.parametrize("name", _FUNCTIONS)
@@ -69,7 +71,9 @@ def test_softmax_matches_reference(shape, data):
     (a,) = randoms(0, shape)
     for dtype in ("float32", "float64"):
         assert_close(F.softmax(cnnx.tensor(a * 5, dtype=dtype), axis), reference.softmax(a * 5, axis), dtype)
-        assert_close(F.log_softmax(cnnx.tensor(a * 5, dtype=dtype), axis), np.log(reference.softmax(a * 5, axis)), dtype, scale=5)
+        assert_close(
+            F.log_softmax(cnnx.tensor(a * 5, dtype=dtype), axis), np.log(reference.softmax(a * 5, axis)), dtype, scale=5
+        )
     x = cnnx.tensor(a, dtype="float64", requires_grad=True)
     assert cnnx.testing.gradcheck(lambda t: F.softmax(t, axis), x)
     assert cnnx.testing.gradcheck(lambda t: F.log_softmax(t, axis), x)
@@ -91,7 +95,11 @@ def test_softmax_of_large_scores():
     assert F.log_softmax(cnnx.tensor([-1e5, 0.0])).tolist() == [-1e5, 0.0]
 
 
-@given(rows=st.lists(st.integers(0, 4), max_size=2), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)), bias=st.booleans())
+@given(
+    rows=st.lists(st.integers(0, 4), max_size=2),
+    sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    bias=st.booleans(),
+)
 def test_linear_matches_numpy(rows, sizes, bias):
     x, w, b = randoms(0, (*rows, sizes[0]), (sizes[1], sizes[0]), (sizes[1],))
     arrays = [x, w, b] if bias else [x, w]
@@ -101,7 +109,9 @@ def test_linear_matches_numpy(rows, sizes, bias):
 
 
 @needs_torch
-@pytest.mark.parametrize("shapes", [((64, 300), (200, 300), (200,)), ((1, 1000), (500, 1000), (500,)), ((2, 3, 40), (5, 40), (5,))])
+@pytest.mark.parametrize(
+    "shapes", [((64, 300), (200, 300), (200,)), ((1, 1000), (500, 1000), (500,)), ((2, 3, 40), (5, 40), (5,))]
+)
 def test_linear_matches_torch(shapes, dtype):
     import torch
 

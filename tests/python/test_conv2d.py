@@ -102,7 +102,12 @@ def test_notes_size_examples():
 def test_notes_numpy_example():
     x, w, b = randoms(3, (11, 11, 4), (2, 5, 5, 4), (2,))
     images = x.transpose(2, 0, 1)[np.newaxis]
-    y = F.conv2d(cnnx.tensor(images, dtype="float64"), cnnx.tensor(w.transpose(0, 3, 1, 2), dtype="float64"), cnnx.tensor(b, dtype="float64"), stride=2)
+    y = F.conv2d(
+        cnnx.tensor(images, dtype="float64"),
+        cnnx.tensor(w.transpose(0, 3, 1, 2), dtype="float64"),
+        cnnx.tensor(b, dtype="float64"),
+        stride=2,
+    )
     v = y.numpy()[0].transpose(1, 2, 0)
     assert v.shape == (4, 4, 2)
     np.testing.assert_allclose(v[0, 0, 0], (x[:5, :5] * w[0]).sum() + b[0])
@@ -125,7 +130,10 @@ def test_same_keeps_the_size(kernel, dilation):
 
 def test_strict_names_the_sizes_that_fit():
     x, w = cnnx.zeros(1, 1, 10, 10), cnnx.zeros(1, 1, 3, 3)
-    with pytest.raises(ValueError, match=r"\[conv2d\] height 10 does not fit kernel 3, stride 2, padding 0: \(10 - 3 \+ 0\) / 2 \+ 1 = 4.5. Try height 9 or 11"):
+    with pytest.raises(
+        ValueError,
+        match=r"\[conv2d\] height 10 does not fit kernel 3, stride 2, padding 0: \(10 - 3 \+ 0\) / 2 \+ 1 = 4.5. Try height 9 or 11",
+    ):
         F.conv2d(x, w, stride=2, fit="strict")
     assert F.conv2d(x, w, stride=2, fit="floor").shape[2] == 4
     assert F.conv2d(x, w, stride=2, fit="ceil").shape[2] == 5

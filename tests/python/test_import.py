@@ -33,7 +33,11 @@ def _bound_objects() -> list[object]:
             if not name.startswith("_") and callable(value):
                 found.append(value)
                 if isinstance(value, type):
-                    found.extend(member for member in vars(value).values() if callable(member) and getattr(member, "__doc__", None))
+                    found.extend(
+                        member
+                        for member in vars(value).values()
+                        if callable(member) and getattr(member, "__doc__", None)
+                    )
     return found
 
 
@@ -63,7 +67,9 @@ def test_exports_exist():
 
 def test_heavy_packages_are_imported_lazily():
     code = "import sys, cnnx; print([m for m in ('rich', 'typer', 'PIL', 'matplotlib', 'torch', 'safetensors') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 @pytest.mark.parametrize(("option", "file"), [("--cmake-dir", "cnnxConfig.cmake"), ("--include-dir", "cnnx/cnnx.h")])

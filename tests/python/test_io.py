@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -179,7 +180,13 @@ def _entry(shape, begin, end, dtype="F32"):
         (_file({"a": _entry([1], 0, 4), "b": _entry([1], 0, 4)}, b"1234"), "overlaps"),
         (_file({"a": _entry([1], 4, 8)}, b"12345678"), "unused bytes"),
         (_file({"a": _entry([1], 0, 4)}, b"12345678"), "after the last"),
-        (_file(b'{"a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}, "a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"1234"), "twice"),
+        (
+            _file(
+                b'{"a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}, "a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+                b"1234",
+            ),
+            "twice",
+        ),
         (_file({"__metadata__": {"a": 1}}), "no string"),
         (_file({"__metadata__": 1}), "metadata"),
     ],
@@ -220,7 +227,10 @@ for _ in range(2000):
         ({"type": "Linear", "args": {"in_features": 2**40, "out_features": 2**40}}, "too many|more memory"),
         ({"type": "Linear", "args": {"in_features": -1, "out_features": 1}}, "in_features"),
         ({"type": "Conv2d", "args": {"in_channels": 1, "out_channels": 1, "kernel_size": [1]}}, "2 integers"),
-        ({"type": "Conv2d", "args": {"in_channels": 3, "out_channels": 4, "kernel_size": [1, 1], "groups": 2}}, "groups"),
+        (
+            {"type": "Conv2d", "args": {"in_channels": 3, "out_channels": 4, "kernel_size": [1, 1], "groups": 2}},
+            "groups",
+        ),
         ({"type": "ReLU", "children": []}, "only Sequential"),
         ({"type": "Sequential", "children": [["0", {"type": "ReLU"}], ["0", {"type": "ReLU"}]]}, "twice"),
         ({"type": "Linear", "args": {"in_features": 2, "out_features": 2}}, "weight"),
@@ -244,10 +254,8 @@ def test_damaged_files_never_crash(tmp_path_factory, data):
         content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
     for read in (cnnx.load, cnnx.load_state):
-        try:
+        with contextlib.suppress(ValueError, IndexError):  # anything else fails, a crash above all
             read(path)
-        except (ValueError, IndexError) as error:
-            assert str(error)
 
 
 def test_missing_file():

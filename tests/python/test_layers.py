@@ -19,7 +19,10 @@ _IMAGE = (2, 4, 9, 11)
     [
         (lambda: cnnx.Conv2d(4, 6, (3, 2), stride=2, padding=(1, 0, 2, 1), groups=2), None),
         (lambda: cnnx.MaxPool2d(3, stride=2, padding=1), lambda x: F.max_pool2d(x, 3, 2, 1)),
-        (lambda: cnnx.AvgPool2d(3, 2, 1, count_include_pad=False), lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)),
+        (
+            lambda: cnnx.AvgPool2d(3, 2, 1, count_include_pad=False),
+            lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        ),
         (lambda: cnnx.LPPool2d(2, 3), lambda x: F.lp_pool2d(x, 2, 3)),
         (lambda: cnnx.AdaptiveAvgPool2d((3, 2)), lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
         (lambda: cnnx.AdaptiveMaxPool2d(2), lambda x: F.adaptive_max_pool2d(x, 2)),
@@ -49,7 +52,12 @@ def test_fit_of_layers():
 
 
 @pytest.mark.parametrize(
-    ("layer", "fan_in"), [(lambda: cnnx.Conv2d(16, 64, 3), 144), (lambda: cnnx.Conv2d(16, 64, 3, groups=4), 36), (lambda: cnnx.Linear(300, 200), 300)]
+    ("layer", "fan_in"),
+    [
+        (lambda: cnnx.Conv2d(16, 64, 3), 144),
+        (lambda: cnnx.Conv2d(16, 64, 3, groups=4), 36),
+        (lambda: cnnx.Linear(300, 200), 300),
+    ],
 )
 def test_default_initialisation_is_torchs(layer, fan_in):
     net = layer()
@@ -102,7 +110,10 @@ def test_parameter_counts_of_the_notes():
 def test_loss_layers():
     scores, targets = cnnx.randn(4, 5), cnnx.tensor([0, 1, 2, 4])
     weight = cnnx.rand(5)
-    assert cnnx.CrossEntropyLoss(weight=weight, label_smoothing=0.1)(scores, targets).item() == F.cross_entropy(scores, targets, weight, label_smoothing=0.1).item()
+    assert (
+        cnnx.CrossEntropyLoss(weight=weight, label_smoothing=0.1)(scores, targets).item()
+        == F.cross_entropy(scores, targets, weight, label_smoothing=0.1).item()
+    )
     assert cnnx.MultiMarginLoss(p=2)(scores, targets).item() == F.multi_margin_loss(scores, targets, p=2).item()
     assert cnnx.MSELoss(reduction="sum")(scores, scores + 1).item() == pytest.approx(20)
     assert list(cnnx.CrossEntropyLoss(weight=weight).state_dict()) == ["weight"]

@@ -64,9 +64,14 @@ def test_cross_entropy_matches_torch(inner, weighted, smoothing, reduction, dtyp
     targets = _targets(2, 4 * int(np.prod(inner)), 5, ignore=3).reshape(4, *inner)
     options = {"ignore_index": 3, "reduction": reduction, "label_smoothing": smoothing}
     compare_with_torch(
-        lambda a: F.cross_entropy(a, cnnx.tensor(targets), weight=cnnx.tensor(w, dtype=dtype) if weighted else None, **options),
+        lambda a: F.cross_entropy(
+            a, cnnx.tensor(targets), weight=cnnx.tensor(w, dtype=dtype) if weighted else None, **options
+        ),
         lambda a: torch.nn.functional.cross_entropy(
-            a, torch.tensor(targets), weight=torch.tensor(w, dtype=getattr(torch, dtype)) if weighted else None, **options
+            a,
+            torch.tensor(targets),
+            weight=torch.tensor(w, dtype=getattr(torch, dtype)) if weighted else None,
+            **options,
         ),
         [x * 3],
         dtype,
@@ -74,21 +79,28 @@ def test_cross_entropy_matches_torch(inner, weighted, smoothing, reduction, dtyp
 
 
 @needs_torch
-@given(p=st.sampled_from([1, 2]), margin=st.sampled_from([1.0, 0.3]), weighted=st.booleans(), reduction=_reductions)
-def test_multi_margin_matches_torch(p, margin, weighted, reduction):
+@given(
+    p=st.sampled_from([1, 2]),
+    margin=st.sampled_from([1.0, 0.3]),
+    weighted=st.booleans(),
+    reduction=_reductions,
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_multi_margin_matches_torch(p, margin, weighted, reduction, dtype):
     import torch
 
     x, w = randoms(0, (6, 5), (5,))
     targets = _targets(3, 6, 5)
-    for dtype in ("float32", "float64"):
-        compare_with_torch(
-            lambda a: F.multi_margin_loss(a, cnnx.tensor(targets), p, margin, cnnx.tensor(w, dtype=dtype) if weighted else None, reduction),
-            lambda a: torch.nn.functional.multi_margin_loss(
-                a, torch.tensor(targets), p, margin, torch.tensor(w, dtype=getattr(torch, dtype)) if weighted else None, reduction=reduction
-            ),
-            [x],
-            dtype,
-        )
+    ours = cnnx.tensor(w, dtype=dtype) if weighted else None
+    theirs = torch.tensor(w, dtype=getattr(torch, dtype)) if weighted else None
+    compare_with_torch(
+        lambda a: F.multi_margin_loss(a, cnnx.tensor(targets), p, margin, ours, reduction),
+        lambda a: torch.nn.functional.multi_margin_loss(
+            a, torch.tensor(targets), p, margin, theirs, reduction=reduction
+        ),
+        [x],
+        dtype,
+    )
 
 
 def test_margin_losses_match_reference():

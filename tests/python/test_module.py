@@ -100,9 +100,13 @@ def test_state_dict_errors_name_every_key_and_change_nothing():
 def test_weights_move_to_and_from_torch():
     import torch
 
-    ours = cnnx.Sequential(cnnx.Conv2d(3, 8, 3, stride=2), cnnx.BatchNorm2d(8), cnnx.ReLU(), cnnx.Flatten(), cnnx.Linear(8 * 9, 5))
+    ours = cnnx.Sequential(
+        cnnx.Conv2d(3, 8, 3, stride=2), cnnx.BatchNorm2d(8), cnnx.ReLU(), cnnx.Flatten(), cnnx.Linear(8 * 9, 5)
+    )
     nn = torch.nn
-    theirs = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 9, 5))
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 9, 5)
+    )
     ours.load_state_dict(theirs.state_dict())
     x = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
     for mode in (True, False):
@@ -218,7 +222,7 @@ def test_module_errors():
     with pytest.raises(TypeError, match="Wrong"):
         cnnx.Sequential(Wrong())(cnnx.ones(1))
     net = cnnx.Sequential(cnnx.ReLU())
-    with pytest.raises(ValueError, match="contains|cycle|itself"):
+    with pytest.raises(ValueError, match="contain"):
         net.append(net)
 
 

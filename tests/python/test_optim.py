@@ -37,7 +37,9 @@ def test_steps_match_torch(name, options, dtype):
     theirs = [torch.tensor(p.numpy().copy(), requires_grad=True) for p in ours]
     a, b = getattr(cnnx.optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
     for step in range(5):
-        for i, (mine, other, grad) in enumerate(zip(ours, theirs, randoms(step, *(p.shape for p in ours)), strict=True)):
+        for i, (mine, other, grad) in enumerate(
+            zip(ours, theirs, randoms(step, *(p.shape for p in ours)), strict=True)
+        ):
             if i == 2 and step == 1:  # a parameter without a gradient is left alone
                 mine.grad = other.grad = None
                 continue
@@ -73,8 +75,12 @@ def test_resuming_from_a_state_dict_is_exact(name, options):
 def test_state_dict_has_torchs_layout():
     import torch
 
-    ours = cnnx.optim.Adam([{"params": [cnnx.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [cnnx.ones(3, requires_grad=True)]}])
-    theirs = torch.optim.Adam([{"params": [torch.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [torch.ones(3, requires_grad=True)]}])
+    ours = cnnx.optim.Adam(
+        [{"params": [cnnx.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [cnnx.ones(3, requires_grad=True)]}]
+    )
+    theirs = torch.optim.Adam(
+        [{"params": [torch.ones(2, requires_grad=True)], "lr": 0.5}, {"params": [torch.ones(3, requires_grad=True)]}]
+    )
     mine, other = ours.state_dict(), theirs.state_dict()
     assert mine.keys() == other.keys()
     for a, b in zip(mine["param_groups"], other["param_groups"], strict=True):

@@ -57,7 +57,9 @@ def test_max_matches_torch(case):
     padding = (case.padding[0], case.padding[2])
     compare_with_torch(
         lambda x: F.max_pool2d(x, case.kernel, case.stride, padding, case.dilation, fit=case.fit),
-        lambda x: torch.nn.functional.max_pool2d(x, case.kernel, case.stride, padding, case.dilation, case.fit == "ceil"),
+        lambda x: torch.nn.functional.max_pool2d(
+            x, case.kernel, case.stride, padding, case.dilation, case.fit == "ceil"
+        ),
         randoms(0, case.shape),
         "float32",
     )
@@ -85,7 +87,9 @@ def test_adaptive_matches_torch(size, out):
 
     for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
         ours, theirs = getattr(F, name), getattr(torch.nn.functional, name)
-        compare_with_torch(lambda x, f=ours: f(x, out), lambda x, f=theirs: f(x, out), randoms(0, (2, 3, *size)), "float64")
+        compare_with_torch(
+            lambda x, f=ours: f(x, out), lambda x, f=theirs: f(x, out), randoms(0, (2, 3, *size)), "float64"
+        )
 
 
 @needs_torch
@@ -93,7 +97,9 @@ def test_l2_matches_torch(dtype):
     import torch
 
     (x,) = randoms(0, (2, 3, 9, 11))
-    compare_with_torch(lambda a: F.lp_pool2d(a, 2, 3, 2), lambda a: torch.nn.functional.lp_pool2d(a, 2, 3, 2), [x], dtype)
+    compare_with_torch(
+        lambda a: F.lp_pool2d(a, 2, 3, 2), lambda a: torch.nn.functional.lp_pool2d(a, 2, 3, 2), [x], dtype
+    )
 
 
 @given(case=pool_cases(dilated=False))

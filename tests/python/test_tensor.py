@@ -217,7 +217,9 @@ def test_unary_functions(name, dtype):
 
 
 def test_exp_over_the_whole_range():
-    a = np.concatenate([np.linspace(-120, 100, 5001), [np.inf, -np.inf, np.nan, 88.722, 88.723, -87.3]]).astype(np.float32)
+    a = np.concatenate([np.linspace(-120, 100, 5001), [np.inf, -np.inf, np.nan, 88.722, 88.723, -87.3]]).astype(
+        np.float32
+    )
     with np.errstate(over="ignore"):
         expected = np.exp(a.astype(np.float64)).astype(np.float32)
     expected[np.abs(expected) < np.finfo(np.float32).tiny] = 0
@@ -239,7 +241,9 @@ def test_clip():
 )
 def test_reductions(shape, name, keepdims, data):
     axis = data.draw(
-        st.none() | st.integers(-len(shape), len(shape) - 1) | hnp.valid_tuple_axes(len(shape), min_size=1, max_size=len(shape))
+        st.none()
+        | st.integers(-len(shape), len(shape) - 1)
+        | hnp.valid_tuple_axes(len(shape), min_size=1, max_size=len(shape))
     )
     (a,) = randoms(0, shape)
     x = cnnx.tensor(a, dtype="float64", requires_grad=True)

@@ -30,7 +30,9 @@ def _work() -> list[np.ndarray]:
     scores = F.linear(y, head) * 0.01
     loss = F.cross_entropy(scores, cnnx.tensor([1, 2, 3, 4, 5, 49])) + F.softmax(scores, 0).max() + y.mean()
     loss.backward()
-    return [t.detach().numpy().copy() for t in (loss, scores)] + [t.grad.numpy().copy() for t in (x, w, dw, gamma, beta, head)]
+    return [t.detach().numpy().copy() for t in (loss, scores)] + [
+        t.grad.numpy().copy() for t in (x, w, dw, gamma, beta, head)
+    ]
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
@@ -78,7 +80,12 @@ def test_forked_child_computes():
 
 def _run(code: str, **environment: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **environment}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, **environment},
     )
     return result.stdout.strip()
 

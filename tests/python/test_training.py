@@ -53,7 +53,13 @@ def test_fit_takes_an_optimizer_schedule_and_loss():
     optimizer = cnnx.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
     seen = []
     history = cnnx.fit(
-        model, train, epochs=3, optimizer=optimizer, schedule="constant", loss=cnnx.MultiMarginLoss(), on_epoch=seen.append
+        model,
+        train,
+        epochs=3,
+        optimizer=optimizer,
+        schedule="constant",
+        loss=cnnx.MultiMarginLoss(),
+        on_epoch=seen.append,
     )
     assert seen == history.epochs
     assert optimizer.lr == 0.5

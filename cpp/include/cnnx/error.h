@@ -1,7 +1,7 @@
 // Symbol visibility and the exceptions that cnnx raises.
 //
-// Bad arguments raise std::invalid_argument, bad indices std::out_of_range, exhausted memory std::bad_alloc, a call in the
-// wrong state (backward twice, say) std::runtime_error; messages read "[op] rule; got values. Hint."
+// Bad arguments raise std::invalid_argument, bad indices std::out_of_range, exhausted memory std::bad_alloc, a call in
+// the wrong state (backward twice, say) std::runtime_error; messages read "[op] rule; got values. Hint."
 #pragma once
 
 #include <stdexcept>

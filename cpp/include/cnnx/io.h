@@ -20,7 +20,8 @@ CNNX_API SafeTensors load_safetensors(const std::string& path);
 /// Writes atomically: a temporary file in the same folder, fsync, rename.
 CNNX_API void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata = {});
 
-/// One file with weights and, when every module is of the library's own types, the architecture as JSON in the metadata.
+/// One file with weights and, when every module is of the library's own types, the architecture as JSON in the
+/// metadata.
 CNNX_API void save(Module& model, const std::string& path, const Metadata& metadata = {});
 /// Rebuilds the model that save() wrote, in eval mode.
 CNNX_API ModulePtr load(const std::string& path);

@@ -72,7 +72,8 @@ class CNNX_API Module {
   /// The descendant of a dotted name such as "features.0". Raises std::invalid_argument.
   std::shared_ptr<Module> get_submodule(const std::string& path) const;
 
-  /// Parameters and buffers by dotted name, a shared one under each of its names. The tensors share the module's buffers.
+  /// Parameters and buffers by dotted name, a shared one under each of its names. The tensors share the module's
+  /// buffers.
   StateDict state_dict() const;
   /// Copies values in. Raises std::invalid_argument that names every missing, unexpected and mis-shaped key, before any
   /// value has changed; with strict off, only mis-shaped keys are errors. Returns the missing and the unexpected keys.
@@ -106,12 +107,13 @@ class CNNX_API Module {
   /// Forgets a parameter, buffer or child; false if there is none of that name.
   bool unregister(const std::string& name);
 
-  /// This module's own tensors and child of a name; undefined or null if there is none. Safe while another thread registers.
+  /// This module's own tensors and child of a name; undefined or null if there is none. Safe while another thread
+  /// registers.
   Tensor parameter(std::string_view name) const;
   Tensor buffer(std::string_view name) const;
   std::shared_ptr<Module> child(std::string_view name) const;
   enum class Slot : unsigned char { kNone, kParameter, kBuffer, kChild };
-  Slot slot(std::string_view name) const;  ///< What a name is registered as.
+  Slot slot(std::string_view name) const;                ///< What a name is registered as.
   std::vector<std::string> slot_names(Slot slot) const;  ///< All names of a kind, those without a tensor included.
 
  protected:
@@ -153,7 +155,8 @@ class CNNX_API Sequential : public Module {
   explicit Sequential(NamedModules modules);
   /// Takes layers by value (moved) or as shared pointers.
   template <class First, class... Rest>
-    requires((std::derived_from<std::remove_cvref_t<First>, Module> && !std::same_as<std::remove_cvref_t<First>, Sequential>) ||
+    requires((std::derived_from<std::remove_cvref_t<First>, Module> &&
+              !std::same_as<std::remove_cvref_t<First>, Sequential>) ||
              std::convertible_to<First, std::shared_ptr<Module>> || sizeof...(Rest) > 0)
   explicit Sequential(First&& first, Rest&&... rest) {
     push_back(share(std::forward<First>(first)));
@@ -182,7 +185,8 @@ class CNNX_API Sequential : public Module {
     if constexpr (std::convertible_to<M, std::shared_ptr<Module>>) {
       return std::forward<M>(module);
     } else {
-      static_assert(std::is_rvalue_reference_v<M&&>, "Sequential takes ownership: pass a temporary, std::move(layer) or a shared_ptr");
+      static_assert(std::is_rvalue_reference_v<M&&>,
+                    "Sequential takes ownership: pass a temporary, std::move(layer) or a shared_ptr");
       return std::make_shared<std::remove_cvref_t<M>>(std::forward<M>(module));
     }
   }

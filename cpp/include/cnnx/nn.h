@@ -25,7 +25,8 @@ class Layer : public Module {
   Args args_;
 };
 
-// ---- Convolution and linear ------------------------------------------------------------------------------------------
+// ---- Convolution and linear
+// ------------------------------------------------------------------------------------------
 struct Conv2dOptions {
   Pair stride = 1;
   Padding padding = 0;
@@ -44,7 +45,8 @@ struct Conv2dArgs {
 class CNNX_API Conv2d : public Layer<Conv2dArgs> {
  public:
   using Args = Conv2dArgs;
-  explicit Conv2d(const std::same_as<Args> auto& args) : Conv2d(args.in_channels, args.out_channels, args.kernel_size, args.options) {}
+  explicit Conv2d(const std::same_as<Args> auto& args)
+      : Conv2d(args.in_channels, args.out_channels, args.kernel_size, args.options) {}
   Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel_size, const Conv2dOptions& options = {});
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "Conv2d"; }
@@ -74,7 +76,8 @@ class CNNX_API Linear : public Layer<LinearArgs> {
   Tensor bias() const { return parameter("bias"); }
 };
 
-// ---- Pooling ---------------------------------------------------------------------------------------------------------
+// ---- Pooling
+// ---------------------------------------------------------------------------------------------------------
 struct MaxPool2dArgs {
   Pair kernel_size = 1;
   MaxPoolOptions options = {};
@@ -140,7 +143,8 @@ class CNNX_API AdaptiveMaxPool2d : public Layer<AdaptivePool2dArgs> {
   void visit_fields(FieldVisitor& visitor) override;
 };
 
-// ---- Shape, regularisation, normalization ----------------------------------------------------------------------------
+// ---- Shape, regularisation, normalization
+// ----------------------------------------------------------------------------
 struct FlattenArgs {
   int64_t start_dim = 1;
   int64_t end_dim = -1;
@@ -189,7 +193,8 @@ class CNNX_API BatchNorm2d : public Layer<BatchNorm2dArgs> {
   void visit_fields(FieldVisitor& visitor) override;
 };
 
-// ---- Activations -----------------------------------------------------------------------------------------------------
+// ---- Activations
+// -----------------------------------------------------------------------------------------------------
 struct NoArgs {};
 class CNNX_API Identity : public Layer<NoArgs> {
  public:
@@ -276,7 +281,8 @@ class CNNX_API LogSoftmax : public Layer<SoftmaxArgs> {
   void visit_fields(FieldVisitor& visitor) override;
 };
 
-// ---- Losses: called with (input, target); see loss.h for the arguments --------------------------------------------------
+// ---- Losses: called with (input, target); see loss.h for the arguments
+// --------------------------------------------------
 class CNNX_API Loss : public Module {
  public:
   using Module::forward;
@@ -323,7 +329,8 @@ class CNNX_API MSELoss : public Loss {
   Reduction reduction_;
 };
 
-// ---- Initialisation: fills a tensor in place, as torch.nn.init ---------------------------------------------------------
+// ---- Initialisation: fills a tensor in place, as torch.nn.init
+// ---------------------------------------------------------
 namespace init {
 CNNX_API void constant_(Tensor& tensor, double value);
 CNNX_API void uniform_(Tensor& tensor, double low = 0, double high = 1);
@@ -334,7 +341,7 @@ CNNX_API void xavier_normal_(Tensor& tensor, double gain = 1);
 /// He et al. (2015): variance 2 / ((1 + a^2) fan); a is the negative slope of the leaky ReLU that follows.
 struct KaimingOptions {
   double a = 0;
-  std::string mode = "fan_in";  ///< or "fan_out"
+  std::string mode = "fan_in";              ///< or "fan_out"
   std::string nonlinearity = "leaky_relu";  ///< or "relu", "linear", "sigmoid", "tanh", "conv2d", "selu"
 };
 CNNX_API void kaiming_uniform_(Tensor& tensor, const KaimingOptions& options = {});
@@ -342,8 +349,8 @@ CNNX_API void kaiming_normal_(Tensor& tensor, const KaimingOptions& options = {}
 /// The factor by which a nonlinearity asks for larger weights, as torch.nn.init.calculate_gain.
 CNNX_API double calculate_gain(const std::string& nonlinearity, double a = 0.01);
 
-/// While one lives, layers made on this thread leave their weights uninitialised and the generator untouched: for models
-/// whose weights are loaded next.
+/// While one lives, layers made on this thread leave their weights uninitialised and the generator untouched: for
+/// models whose weights are loaded next.
 class CNNX_API SkipGuard {
  public:
   SkipGuard();

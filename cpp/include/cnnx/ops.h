@@ -1,4 +1,5 @@
-// Every operation as a free function. Legend: N batch, C in channels, K out channels, H W input, R S kernel, OH OW output.
+// Every operation as a free function. Legend: N batch, C in channels, K out channels, H W input, R S kernel, OH OW
+// output.
 #pragma once
 
 #include "cnnx/tensor.h"
@@ -18,7 +19,8 @@ struct Pair {
 /// Rows and columns added around an image: an integer, (h, w), (top, bottom, left, right), same() or valid().
 struct Padding {
   int64_t top = 0, bottom = 0, left = 0, right = 0;
-  bool is_same = false;  ///< As much as keeps the size at stride 1; an odd total puts the extra row at the bottom/right.
+  bool is_same =
+      false;  ///< As much as keeps the size at stride 1; an odd total puts the extra row at the bottom/right.
   constexpr Padding() = default;
   constexpr Padding(int64_t all) : top(all), bottom(all), left(all), right(all) {}
   constexpr Padding(int64_t h, int64_t w) : top(h), bottom(h), left(w), right(w) {}
@@ -66,7 +68,8 @@ CNNX_API Tensor operator-(double a, const Tensor& b);
 CNNX_API Tensor operator*(double a, const Tensor& b);
 CNNX_API Tensor operator/(double a, const Tensor& b);
 
-// ---- Activations -----------------------------------------------------------------------------------------------------
+// ---- Activations
+// -----------------------------------------------------------------------------------------------------
 CNNX_API Tensor relu(const Tensor& x);
 CNNX_API Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
 CNNX_API Tensor sigmoid(const Tensor& x);
@@ -76,24 +79,28 @@ CNNX_API Tensor silu(const Tensor& x);
 CNNX_API Tensor softmax(const Tensor& x, int axis = -1);
 CNNX_API Tensor log_softmax(const Tensor& x, int axis = -1);
 
-// ---- Reductions; empty axes mean all ---------------------------------------------------------------------------------
+// ---- Reductions; empty axes mean all
+// ---------------------------------------------------------------------------------
 CNNX_API Tensor sum(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor mean(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor max(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor min(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor argmax(const Tensor& x, std::optional<int> axis = std::nullopt, bool keepdim = false);
 
-// ---- Shape -----------------------------------------------------------------------------------------------------------
+// ---- Shape
+// -----------------------------------------------------------------------------------------------------------
 CNNX_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);
 /// Adds (before, after) constant values to each of the last axes; padding is given last axis first, as in torch.
 CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value = 0);
 
-// ---- Linear algebra --------------------------------------------------------------------------------------------------
+// ---- Linear algebra
+// --------------------------------------------------------------------------------------------------
 CNNX_API Tensor matmul(const Tensor& a, const Tensor& b);
 /// x (..., in) times weight (out, in) transposed, plus bias (out).
 CNNX_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-// ---- Convolution -----------------------------------------------------------------------------------------------------
+// ---- Convolution
+// -----------------------------------------------------------------------------------------------------
 struct ConvOptions {
   Pair stride = 1;
   Padding padding = 0;
@@ -108,7 +115,8 @@ CNNX_API void set_conv_algorithm(std::string_view name);
 CNNX_API std::string conv_algorithm();
 CNNX_API std::vector<std::string> conv_algorithms();
 
-// ---- Pooling: x (N, C, H, W) -> (N, C, OH, OW); stride defaults to kernel_size ---------------------------------------
+// ---- Pooling: x (N, C, H, W) -> (N, C, OH, OW); stride defaults to kernel_size
+// ---------------------------------------
 struct MaxPoolOptions {
   std::optional<Pair> stride = std::nullopt;
   Padding padding = 0;
@@ -132,7 +140,8 @@ CNNX_API Tensor lp_pool2d(const Tensor& x, double norm_type, Pair kernel_size, c
 CNNX_API Tensor adaptive_avg_pool2d(const Tensor& x, Pair output_size);
 CNNX_API Tensor adaptive_max_pool2d(const Tensor& x, Pair output_size);
 
-// ---- Normalization and regularisation --------------------------------------------------------------------------------
+// ---- Normalization and regularisation
+// --------------------------------------------------------------------------------
 struct BatchNormOptions {
   bool training = false;
   double momentum = 0.1;  ///< Weight of the new statistics in the running ones.

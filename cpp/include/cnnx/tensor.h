@@ -110,9 +110,9 @@ class CNNX_API Tensor {
 
   // Copies.
   Tensor transpose(int axis0, int axis1) const;
-  Tensor select(int64_t index) const;                                     ///< x[index] on the first axis.
-  Tensor slice(int64_t start, int64_t stop, int64_t step = 1) const;      ///< x[start:stop:step] on the first axis.
-  Tensor index_rows(const Tensor& rows) const;                            ///< x[rows] with int64 rows on the first axis.
+  Tensor select(int64_t index) const;                                 ///< x[index] on the first axis.
+  Tensor slice(int64_t start, int64_t stop, int64_t step = 1) const;  ///< x[start:stop:step] on the first axis.
+  Tensor index_rows(const Tensor& rows) const;                        ///< x[rows] with int64 rows on the first axis.
 
   // Element-wise and reductions; see ops.h for the free functions.
   Tensor sum(std::span<const int> axes = {}, bool keepdim = false) const;

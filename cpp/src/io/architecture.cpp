@@ -1,4 +1,5 @@
-// A model's architecture as JSON: {"type": "Conv2d", "args": {...}} and {"type": "Sequential", "children": [[name, {...}], ...]}.
+// A model's architecture as JSON: {"type": "Conv2d", "args": {...}} and {"type": "Sequential", "children": [[name,
+// {...}], ...]}.
 #include <nlohmann/json.hpp>
 
 #include "check.h"
@@ -83,7 +84,8 @@ class FieldReader : public FieldVisitor {
     value = text == "floor" ? Fit::kFloor : text == "ceil" ? Fit::kCeil : Fit::kStrict;
   }
   void field(const char* name, DType& value) override {
-    if (const Json* found = find(name, &Json::is_string, "a dtype's name")) value = parse_dtype(found->get<std::string>());
+    if (const Json* found = find(name, &Json::is_string, "a dtype's name"))
+      value = parse_dtype(found->get<std::string>());
   }
   void field(const char* name, Shape& value) override {
     if (const Json* found = find(name, &Json::is_array, "integers")) {
@@ -102,7 +104,8 @@ class FieldReader : public FieldVisitor {
     return &*found;
   }
   int64_t integer(const char* name, const Json& value) const {
-    require(value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX), name, "an integer of 64 bits");
+    require(value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX), name,
+            "an integer of 64 bits");
     return value.get<int64_t>();
   }
   std::vector<int64_t> integers(const char* name, const Json& value, size_t count) const {
@@ -121,7 +124,8 @@ class FieldReader : public FieldVisitor {
 };
 
 Json describe(Module& module, const std::string& path, int depth) {
-  check(module.is_describable(), kOp, "{} is {}, not one of the library's layers, so the file cannot describe it. Save its state_dict.",
+  check(module.is_describable(), kOp,
+        "{} is {}, not one of the library's layers, so the file cannot describe it. Save its state_dict.",
         path.empty() ? "the model" : "\"" + path + "\"", module.type_name());
   check(depth < kMaxDepth, kOp, "the model is nested more than {} deep.", kMaxDepth);
   FieldWriter writer;
@@ -138,7 +142,8 @@ Json describe(Module& module, const std::string& path, int depth) {
 }
 
 std::shared_ptr<Module> build(const Json& json, int depth) {
-  check(json.is_object() && json.contains("type") && json["type"].is_string(), kOp, "expected an object with a \"type\".");
+  check(json.is_object() && json.contains("type") && json["type"].is_string(), kOp,
+        "expected an object with a \"type\".");
   check(depth < kMaxDepth, kOp, "the model is nested more than {} deep.", kMaxDepth);
   const auto type = json["type"].get<std::string>();
   const auto builder = layer_registry().find(type);
@@ -149,7 +154,8 @@ std::shared_ptr<Module> build(const Json& json, int depth) {
   FieldReader reader(type, args);
   std::shared_ptr<Module> module = builder->second(reader);
   if (!json.contains("children")) return module;
-  check(json["children"].is_array() && type == "Sequential", kOp, "only Sequential has \"children\", a list; got them in {}.", type);
+  check(json["children"].is_array() && type == "Sequential", kOp,
+        "only Sequential has \"children\", a list; got them in {}.", type);
   for (const Json& child : json["children"]) {
     check(child.is_array() && child.size() == 2 && child[0].is_string(), kOp, "a child must be a name and a layer.");
     const auto name = child[0].get<std::string>();

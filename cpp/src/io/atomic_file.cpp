@@ -47,14 +47,17 @@ void write_atomically(const std::string& path, const std::function<void(std::ost
     if (!error) target = real;
   }
   const fs::file_status status = fs::status(target, error);
-  check<std::runtime_error>(!fs::exists(status) || fs::is_regular_file(status), "save", "cannot write {}: it is not a regular file.", path);
+  check<std::runtime_error>(!fs::exists(status) || fs::is_regular_file(status), "save",
+                            "cannot write {}: it is not a regular file.", path);
   const fs::path temporary = temporary_name(target);
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  check<std::runtime_error>(out.is_open(), "save", "cannot write in the folder of {}. Does it exist, and may you write there?", path);
+  check<std::runtime_error>(out.is_open(), "save",
+                            "cannot write in the folder of {}. Does it exist, and may you write there?", path);
   try {
     fill(out);
     out.close();
-    check<std::runtime_error>(!out.fail() && flush_to_disk(temporary), "save", "writing {} failed. Is the disk full?", path);
+    check<std::runtime_error>(!out.fail() && flush_to_disk(temporary), "save", "writing {} failed. Is the disk full?",
+                              path);
     if (fs::exists(status)) fs::permissions(temporary, status.permissions(), error);
     fs::rename(temporary, target, error);
     check<std::runtime_error>(!error, "save", "cannot replace {}: {}.", path, error.message());

@@ -27,10 +27,13 @@ void save(Module& model, const std::string& path, const Metadata& metadata) {
 ModulePtr load(const std::string& path) {
   const SafeTensors file = load_safetensors(path);
   const auto architecture = file.metadata.find(kArchitecture);
-  check(architecture != file.metadata.end(), "load",
-        "{} holds tensors without an architecture. Build the model and use model.load_state_dict(cnnx.load_state(path)).", path);
+  check(
+      architecture != file.metadata.end(), "load",
+      "{} holds tensors without an architecture. Build the model and use model.load_state_dict(cnnx.load_state(path)).",
+      path);
   size_t bytes = 0;
-  for (const auto& [name, tensor] : file.tensors) bytes += static_cast<size_t>(tensor.numel() * dtype_size(tensor.dtype()));
+  for (const auto& [name, tensor] : file.tensors)
+    bytes += static_cast<size_t>(tensor.numel() * dtype_size(tensor.dtype()));
   ModulePtr model;
   {
     const AllocationBudget budget(2 * bytes + (size_t{1} << 20));

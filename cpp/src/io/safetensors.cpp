@@ -1,7 +1,8 @@
-// The safetensors format: the header's size (8 bytes, little-endian), a JSON header of names, dtypes, shapes and offsets,
-// then the values, row-major. https://huggingface.co/docs/safetensors
+// The safetensors format: the header's size (8 bytes, little-endian), a JSON header of names, dtypes, shapes and
+// offsets, then the values, row-major. https://huggingface.co/docs/safetensors
 //
-// Nothing in a file is believed before it is checked: sizes are compared with the file's own size before memory is asked for.
+// Nothing in a file is believed before it is checked: sizes are compared with the file's own size before memory is
+// asked for.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -60,8 +61,8 @@ void float16_to_float(int64_t count, const char* from, void* to) {
     std::memcpy(&bits, from + 2 * i, 2);
     const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
     const float magnitude = exponent == 31 ? (fraction ? std::nanf("") : INFINITY)
-                            : exponent    ? std::ldexp(static_cast<float>(1024 + fraction), exponent - 25)
-                                          : std::ldexp(static_cast<float>(fraction), -24);
+                            : exponent     ? std::ldexp(static_cast<float>(1024 + fraction), exponent - 25)
+                                           : std::ldexp(static_cast<float>(fraction), -24);
     static_cast<float*>(to)[i] = bits & 0x8000 ? -magnitude : magnitude;
   }
 }
@@ -152,7 +153,8 @@ class Reader {
       if (depth > 8) throw std::invalid_argument("nested too deeply");
       if (event == Json::parse_event_t::object_start) keys.emplace_back();
       if (event == Json::parse_event_t::object_end) keys.pop_back();
-      if (event == Json::parse_event_t::key) repeated = !keys.back().insert(value.get<std::string>()).second || repeated;
+      if (event == Json::parse_event_t::key)
+        repeated = !keys.back().insert(value.get<std::string>()).second || repeated;
       return true;
     };
     Json header;
@@ -181,7 +183,8 @@ class Reader {
   }
 
   Entry entry_of(const std::string& name, const Json& value) const {
-    const bool complete = value.is_object() && value.contains("dtype") && value.contains("shape") && value.contains("data_offsets");
+    const bool complete =
+        value.is_object() && value.contains("dtype") && value.contains("shape") && value.contains("data_offsets");
     require(complete && value["dtype"].is_string() && value["shape"].is_array() && value["data_offsets"].is_array() &&
                 value["data_offsets"].size() == 2,
             "tensor \"{}\" lacks a dtype, a shape or two data offsets", name);
@@ -192,7 +195,8 @@ class Reader {
       if (known.name == dtype) entry.dtype = &known;
     }
     require(entry.dtype != nullptr, "tensor \"{}\" has the dtype {}, which cnnx cannot read", name, dtype);
-    require(value["shape"].size() <= Shape::kMaxRank, "tensor \"{}\" has {} axes, more than {}", name, value["shape"].size(), Shape::kMaxRank);
+    require(value["shape"].size() <= Shape::kMaxRank, "tensor \"{}\" has {} axes, more than {}", name,
+            value["shape"].size(), Shape::kMaxRank);
     uint64_t room = data_size_ / static_cast<uint64_t>(entry.dtype->bytes), count = 1;
     for (const Json& length : value["shape"]) {
       const uint64_t size = size_of(name, length);
@@ -201,12 +205,14 @@ class Reader {
     }
     for (const int64_t length : entry.shape) {
       const auto size = static_cast<uint64_t>(length);
-      require(size == 0 || count == 0 || count <= UINT64_MAX / 16 / size, "tensor \"{}\" has the shape {}, more values than there can be", name, entry.shape);
+      require(size == 0 || count == 0 || count <= UINT64_MAX / 16 / size,
+              "tensor \"{}\" has the shape {}, more values than there can be", name, entry.shape);
       count *= size;
     }
     entry.begin = size_of(name, value["data_offsets"][0]);
     entry.end = size_of(name, value["data_offsets"][1]);
-    require(entry.begin <= entry.end && entry.end <= data_size_, "tensor \"{}\" lies at bytes {} to {} of {}", name, entry.begin, entry.end, data_size_);
+    require(entry.begin <= entry.end && entry.end <= data_size_, "tensor \"{}\" lies at bytes {} to {} of {}", name,
+            entry.begin, entry.end, data_size_);
     require(entry.end - entry.begin == count * static_cast<uint64_t>(entry.dtype->bytes),
             "tensor \"{}\" of shape {} and dtype {} has {} bytes", name, entry.shape, dtype, entry.end - entry.begin);
     return entry;
@@ -214,9 +220,8 @@ class Reader {
 
   /// Tensors must follow each other without overlap or gap and fill the file.
   void check_layout(std::vector<Entry>& entries) const {
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    });
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
     uint64_t at = 0;
     for (const Entry& entry : entries) {
       require(entry.begin >= at, "tensor \"{}\" overlaps the one before it", entry.name);
@@ -255,12 +260,14 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
     check(tensor.defined(), kOp, "tensor \"{}\" is undefined.", name);
-    check(name != "__metadata__" && names.insert(name).second, kOp, "the name \"{}\" is reserved or appears twice.", name);
+    check(name != "__metadata__" && names.insert(name).second, kOp, "the name \"{}\" is reserved or appears twice.",
+          name);
     ordered.emplace_back(name, tensor.detach().to(Device()));
   }
   // Wide values first: everything stays aligned.
-  std::stable_sort(ordered.begin(), ordered.end(),
-                   [](const auto& a, const auto& b) { return dtype_size(a.second.dtype()) > dtype_size(b.second.dtype()); });
+  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) {
+    return dtype_size(a.second.dtype()) > dtype_size(b.second.dtype());
+  });
   Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;
@@ -278,13 +285,15 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
     fail(kOp, "names and metadata must be valid UTF-8.");
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  check(text.size() <= kMaxHeader, kOp, "names and metadata take {} bytes; the format allows {}.", text.size(), kMaxHeader);
+  check(text.size() <= kMaxHeader, kOp, "names and metadata take {} bytes; the format allows {}.", text.size(),
+        kMaxHeader);
   write_atomically(path, [&](std::ostream& out) {
     const uint64_t length = text.size();
     out.write(reinterpret_cast<const char*>(&length), 8);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
     for (const auto& [name, tensor] : ordered) {
-      out.write(static_cast<const char*>(tensor.raw_data()), static_cast<std::streamsize>(tensor.numel() * dtype_size(tensor.dtype())));
+      out.write(static_cast<const char*>(tensor.raw_data()),
+                static_cast<std::streamsize>(tensor.numel() * dtype_size(tensor.dtype())));
     }
   });
 }

@@ -16,7 +16,8 @@ void LeakyReLU::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
 namespace {
 bool is_tanh(const std::string& approximate) {
-  check(approximate == "none" || approximate == "tanh", "GELU", "approximate must be \"none\" or \"tanh\"; got \"{}\".", approximate);
+  check(approximate == "none" || approximate == "tanh", "GELU", "approximate must be \"none\" or \"tanh\"; got \"{}\".",
+        approximate);
   return approximate == "tanh";
 }
 }  // namespace
@@ -29,7 +30,9 @@ void GELU::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 void visit(FieldVisitor& visitor, SoftmaxArgs& args) { visitor.field("dim", args.dim); }
 Tensor Softmax::forward(const Tensor& x) { return softmax(x, normalize_axis("Softmax", args_.dim, x.rank())); }
 void Softmax::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
-Tensor LogSoftmax::forward(const Tensor& x) { return log_softmax(x, normalize_axis("LogSoftmax", args_.dim, x.rank())); }
+Tensor LogSoftmax::forward(const Tensor& x) {
+  return log_softmax(x, normalize_axis("LogSoftmax", args_.dim, x.rank()));
+}
 void LogSoftmax::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
 void visit(FieldVisitor& visitor, FlattenArgs& args) {
@@ -37,7 +40,8 @@ void visit(FieldVisitor& visitor, FlattenArgs& args) {
   visitor.field("end_dim", args.end_dim);
 }
 Tensor Flatten::forward(const Tensor& x) {
-  return x.flatten(normalize_axis("Flatten", args_.start_dim, x.rank()), normalize_axis("Flatten", args_.end_dim, x.rank()));
+  return x.flatten(normalize_axis("Flatten", args_.start_dim, x.rank()),
+                   normalize_axis("Flatten", args_.end_dim, x.rank()));
 }
 void Flatten::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 

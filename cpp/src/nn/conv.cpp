@@ -29,13 +29,14 @@ Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel_size, cons
     check_positive(kOp, name, std::min(pair.h, pair.w));
   }
   const Padding& padding = options.padding;
-  check(std::min({padding.top, padding.bottom, padding.left, padding.right}) >= 0, kOp, "padding must not be negative; got ({}, {}, {}, {}).",
-        padding.top, padding.bottom, padding.left, padding.right);
+  check(std::min({padding.top, padding.bottom, padding.left, padding.right}) >= 0, kOp,
+        "padding must not be negative; got ({}, {}, {}, {}).", padding.top, padding.bottom, padding.left,
+        padding.right);
   check(in_channels % options.groups == 0 && out_channels % options.groups == 0, kOp,
-        "groups must divide in_channels and out_channels; got groups {}, in_channels {}, out_channels {}.", options.groups, in_channels,
-        out_channels);
-  check(!padding.is_same || options.stride == Pair(1), kOp, "padding=\"same\" needs stride 1; got {}. Give the padding as a number.",
-        options.stride);
+        "groups must divide in_channels and out_channels; got groups {}, in_channels {}, out_channels {}.",
+        options.groups, in_channels, out_channels);
+  check(!padding.is_same || options.stride == Pair(1), kOp,
+        "padding=\"same\" needs stride 1; got {}. Give the padding as a number.", options.stride);
   const Shape shape{out_channels, in_channels / options.groups, kernel_size.h, kernel_size.w};
   const double fan_in = static_cast<double>(shape[1]) * static_cast<double>(shape[2]) * static_cast<double>(shape[3]);
   register_parameter("weight", default_parameter(shape, fan_in, options.dtype));

@@ -15,9 +15,13 @@ void FieldPrinter::add(std::string_view name, const std::string& value) {
     std::string_view name, value;
     bool convolution_only;
   };
-  static constexpr Default kHidden[] = {
-      {"padding", "(0, 0)", true}, {"dilation", "(1, 1)", true}, {"bias", "True", true},        {"groups", "1", false},
-      {"fit", "None", false},      {"dtype", "'float32'", false}, {"count_include_pad", "True", false}};
+  static constexpr Default kHidden[] = {{"padding", "(0, 0)", true},
+                                        {"dilation", "(1, 1)", true},
+                                        {"bias", "True", true},
+                                        {"groups", "1", false},
+                                        {"fit", "None", false},
+                                        {"dtype", "'float32'", false},
+                                        {"count_include_pad", "True", false}};
   const bool hidden = std::any_of(std::begin(kHidden), std::end(kHidden), [&](const Default& d) {
     return d.name == name && d.value == value && (is_convolution_ || !d.convolution_only);
   });

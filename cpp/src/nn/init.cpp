@@ -31,7 +31,8 @@ double deviation(double variance, double fan) { return fan > 0 ? std::sqrt(varia
 
 double kaiming_deviation(const char* op, const Tensor& tensor, const init::KaimingOptions& options) {
   const Fans fan = fans(op, tensor);
-  check(options.mode == "fan_in" || options.mode == "fan_out", op, "mode must be \"fan_in\" or \"fan_out\"; got \"{}\".", options.mode);
+  check(options.mode == "fan_in" || options.mode == "fan_out", op,
+        "mode must be \"fan_in\" or \"fan_out\"; got \"{}\".", options.mode);
   const double gain = init::calculate_gain(options.nonlinearity, options.a);
   return deviation(gain * gain, options.mode == "fan_in" ? fan.in : fan.out);
 }
@@ -100,7 +101,8 @@ double calculate_gain(const std::string& nonlinearity, double a) {
   if (nonlinearity == "relu") return std::sqrt(2.0);
   if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + a * a));
   if (nonlinearity == "selu") return 0.75;
-  fail("calculate_gain", "expected \"linear\", \"conv2d\", \"sigmoid\", \"tanh\", \"relu\", \"leaky_relu\" or \"selu\"; got \"{}\".",
+  fail("calculate_gain",
+       "expected \"linear\", \"conv2d\", \"sigmoid\", \"tanh\", \"relu\", \"leaky_relu\" or \"selu\"; got \"{}\".",
        nonlinearity);
 }
 

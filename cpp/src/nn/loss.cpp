@@ -19,8 +19,8 @@ void visit_reduction(FieldVisitor& visitor, Reduction& reduction) {
 }  // namespace
 
 CrossEntropyLoss::CrossEntropyLoss(const CrossEntropyOptions& options) : options_(options) {
-  check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "CrossEntropyLoss", "label_smoothing must lie in [0, 1]; got {}.",
-        options.label_smoothing);
+  check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "CrossEntropyLoss",
+        "label_smoothing must lie in [0, 1]; got {}.", options.label_smoothing);
   register_buffer("weight", options.weight);
   options_.weight = {};
 }

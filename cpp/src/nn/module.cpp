@@ -40,8 +40,8 @@ void check_name(const char* op, const Module& module, const std::string& name, M
   check(!name.empty() && name.find('.') == std::string::npos, op,
         "a name must not be empty or contain a dot; got \"{}\". Dots separate the levels of nested modules.", name);
   const Module::Slot slot = module.slot(name);
-  check(slot == Module::Slot::kNone || slot == wanted, op, "\"{}\" is already the name of a {} of this {}.", name, slot_name(slot),
-        module.type_name());
+  check(slot == Module::Slot::kNone || slot == wanted, op, "\"{}\" is already the name of a {} of this {}.", name,
+        slot_name(slot), module.type_name());
 }
 
 /// Puts a value under a name and returns the value that was there, for its destructor to run outside the lock.
@@ -92,7 +92,8 @@ Tensor Module::forward(const Tensor&) {
 std::string Module::type_name() const { return "Module"; }
 void Module::visit_fields(FieldVisitor&) {}
 
-// ---- Text ------------------------------------------------------------------------------------------------------------
+// ---- Text
+// ------------------------------------------------------------------------------------------------------------
 
 std::string Module::extra_repr() {
   FieldPrinter printer;
@@ -119,14 +120,17 @@ std::string Module::print(int64_t& budget) {
   return text + "\n)";
 }
 
-// ---- Registration ----------------------------------------------------------------------------------------------------
+// ---- Registration
+// ----------------------------------------------------------------------------------------------------
 
 void Module::register_parameter(const std::string& name, const Tensor& tensor) {
   check_name("register_parameter", *this, name, Slot::kParameter);
   Tensor value = tensor;
   if (value.defined()) {
-    check(value.is_leaf(), "register_parameter", "\"{}\" must be a leaf; got the result of an operation. Use detach().", name);
-    check(is_floating(value.dtype()), "register_parameter", "\"{}\" must be float32 or float64; got {}.", name, value.dtype());
+    check(value.is_leaf(), "register_parameter", "\"{}\" must be a leaf; got the result of an operation. Use detach().",
+          name);
+    check(is_floating(value.dtype()), "register_parameter", "\"{}\" must be float32 or float64; got {}.", name,
+          value.dtype());
     value.set_requires_grad(true);
   }
   assign(mutex_, parameters_, name, std::move(value));
@@ -144,8 +148,8 @@ void Module::attach(const std::string& name, std::shared_ptr<Module> module) {
   assign(mutex_, children_, name, std::move(module));
 }
 
-// A module's level exceeds that of all that hold it. So a subtree that is deep enough already cannot contain `ancestor`,
-// which is about to hold this module, and need not be searched.
+// A module's level exceeds that of all that hold it. So a subtree that is deep enough already cannot contain
+// `ancestor`, which is about to hold this module, and need not be searched.
 void Module::raise_level(int level, const Module* ancestor) {
   check(this != ancestor, "register_module", "a {} cannot be inside itself.", ancestor->type_name());
   if (level_ >= level) return;
@@ -204,7 +208,8 @@ void Module::set_children(NamedModules children) {
   children_.swap(children);  // the former list is destroyed after the lock
 }
 
-// ---- Walks -----------------------------------------------------------------------------------------------------------
+// ---- Walks
+// -----------------------------------------------------------------------------------------------------------
 
 /// What a walk over tensors collects, and, when each counts once, what it has seen.
 struct Module::Walk {
@@ -220,7 +225,8 @@ struct Module::Walk {
 
 void Module::collect(Walk& walk, const std::string& prefix, bool recurse) const {
   if (!walk.is_new(this)) return;
-  check<std::runtime_error>(++walk.modules <= kMaxPaths, "state_dict", "shared modules appear under more than {} names.", kMaxPaths);
+  check<std::runtime_error>(++walk.modules <= kMaxPaths, "state_dict",
+                            "shared modules appear under more than {} names.", kMaxPaths);
   const auto add = [&](const StateDict& list) {
     for (const auto& [name, tensor] : list) {
       if (tensor.defined() && walk.is_new(tensor.impl().get())) walk.found.emplace_back(prefix + name, tensor);
@@ -301,7 +307,8 @@ void Module::apply(const std::function<void(Module&)>& fn) {
   visit_module(visit_module, *this);
 }
 
-// ---- State -----------------------------------------------------------------------------------------------------------
+// ---- State
+// -----------------------------------------------------------------------------------------------------------
 
 StateDict Module::state_dict() const {
   Walk walk{.once = false};
@@ -348,7 +355,8 @@ Module::LoadResult Module::load_state_dict(const StateDict& state, bool strict) 
     std::string problems;
     if (strict && !result.missing.empty()) problems += "\n  Missing keys: " + join(result.missing) + ".";
     if (strict && !result.unexpected.empty()) problems += "\n  Unexpected keys: " + join(result.unexpected) + ".";
-    fail("load_state_dict", "the state does not fit this {}; nothing was changed.{}{}", type_name(), problems, mismatched);
+    fail("load_state_dict", "the state does not fit this {}; nothing was changed.{}{}", type_name(), problems,
+         mismatched);
   }
   for (auto& [target, source] : copies) {
     const bool same = target.raw_data() == source->raw_data() && target.dtype() == source->dtype();

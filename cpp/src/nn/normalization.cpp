@@ -18,7 +18,8 @@ BatchNorm2d::BatchNorm2d(int64_t num_features, const BatchNorm2dOptions& options
   check_positive("BatchNorm2d", "num_features", num_features);
   check(is_floating(options.dtype), "BatchNorm2d", "parameters are float32 or float64; got dtype {}.", options.dtype);
   check(options.eps >= 0, "BatchNorm2d", "eps must not be negative; got {}.", options.eps);
-  check(options.momentum >= 0 && options.momentum <= 1, "BatchNorm2d", "momentum must lie in [0, 1]; got {}.", options.momentum);
+  check(options.momentum >= 0 && options.momentum <= 1, "BatchNorm2d", "momentum must lie in [0, 1]; got {}.",
+        options.momentum);
   const Shape shape{num_features};
   const TensorOptions tensor_options{options.dtype};
   register_parameter("weight", options.affine ? ones(shape, tensor_options) : Tensor());
@@ -30,7 +31,8 @@ BatchNorm2d::BatchNorm2d(int64_t num_features, const BatchNorm2dOptions& options
 }
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
-  check(x.defined() && x.rank() == 4, "BatchNorm2d", "expected an input (N, C, H, W); got {}.", x.defined() ? x.shape().str() : "none");
+  check(x.defined() && x.rank() == 4, "BatchNorm2d", "expected an input (N, C, H, W); got {}.",
+        x.defined() ? x.shape().str() : "none");
   const Tensor mean = buffer("running_mean"), var = buffer("running_var");
   const bool use_batch = training_ || !mean.defined() || !var.defined();
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"),
@@ -43,9 +45,7 @@ void BatchNorm2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
 void visit(FieldVisitor& visitor, DropoutArgs& args) { visitor.field("p", args.p); }
 
-Dropout::Dropout(double p) : Layer(Args{p}) {
-  check(p >= 0 && p <= 1, "Dropout", "p must lie in [0, 1]; got {}.", p);
-}
+Dropout::Dropout(double p) : Layer(Args{p}) { check(p >= 0 && p <= 1, "Dropout", "p must lie in [0, 1]; got {}.", p); }
 Tensor Dropout::forward(const Tensor& x) { return dropout(x, args_.p, training_); }
 void Dropout::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 

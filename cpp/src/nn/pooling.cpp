@@ -48,11 +48,13 @@ Pair checked_output(const char* op, Pair output_size) {
 
 }  // namespace
 
-MaxPool2d::MaxPool2d(Pair kernel_size, const MaxPoolOptions& options) : Layer(with_stride("MaxPool2d", Args{kernel_size, options})) {}
+MaxPool2d::MaxPool2d(Pair kernel_size, const MaxPoolOptions& options)
+    : Layer(with_stride("MaxPool2d", Args{kernel_size, options})) {}
 Tensor MaxPool2d::forward(const Tensor& x) { return max_pool2d(x, args_.kernel_size, args_.options); }
 void MaxPool2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
-AvgPool2d::AvgPool2d(Pair kernel_size, const AvgPoolOptions& options) : Layer(with_stride("AvgPool2d", Args{kernel_size, options})) {}
+AvgPool2d::AvgPool2d(Pair kernel_size, const AvgPoolOptions& options)
+    : Layer(with_stride("AvgPool2d", Args{kernel_size, options})) {}
 Tensor AvgPool2d::forward(const Tensor& x) { return avg_pool2d(x, args_.kernel_size, args_.options); }
 void AvgPool2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
@@ -61,11 +63,13 @@ LPPool2d::LPPool2d(double norm_type, Pair kernel_size, const LPPoolOptions& opti
 Tensor LPPool2d::forward(const Tensor& x) { return lp_pool2d(x, args_.norm_type, args_.kernel_size, args_.options); }
 void LPPool2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
-AdaptiveAvgPool2d::AdaptiveAvgPool2d(Pair output_size) : Layer(Args{checked_output("AdaptiveAvgPool2d", output_size)}) {}
+AdaptiveAvgPool2d::AdaptiveAvgPool2d(Pair output_size)
+    : Layer(Args{checked_output("AdaptiveAvgPool2d", output_size)}) {}
 Tensor AdaptiveAvgPool2d::forward(const Tensor& x) { return adaptive_avg_pool2d(x, args_.output_size); }
 void AdaptiveAvgPool2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
-AdaptiveMaxPool2d::AdaptiveMaxPool2d(Pair output_size) : Layer(Args{checked_output("AdaptiveMaxPool2d", output_size)}) {}
+AdaptiveMaxPool2d::AdaptiveMaxPool2d(Pair output_size)
+    : Layer(Args{checked_output("AdaptiveMaxPool2d", output_size)}) {}
 Tensor AdaptiveMaxPool2d::forward(const Tensor& x) { return adaptive_max_pool2d(x, args_.output_size); }
 void AdaptiveMaxPool2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 

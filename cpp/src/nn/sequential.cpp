@@ -10,7 +10,8 @@ namespace {
 /// The position from the front. Raises std::out_of_range.
 size_t position(int64_t index, size_t size) {
   const auto length = static_cast<int64_t>(size);
-  check<std::out_of_range>(index >= -length && index < length, "sequential", "index {} is out of range for {} modules.", index, length);
+  check<std::out_of_range>(index >= -length && index < length, "sequential", "index {} is out of range for {} modules.",
+                           index, length);
   return static_cast<size_t>(index < 0 ? index + length : index);
 }
 

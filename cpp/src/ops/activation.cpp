@@ -6,7 +6,9 @@
 namespace cnnx {
 
 Tensor relu(const Tensor& x) { return unary(UnaryOp::kRelu, "relu", x); }
-Tensor leaky_relu(const Tensor& x, double negative_slope) { return unary(UnaryOp::kLeakyRelu, "leaky_relu", x, negative_slope); }
+Tensor leaky_relu(const Tensor& x, double negative_slope) {
+  return unary(UnaryOp::kLeakyRelu, "leaky_relu", x, negative_slope);
+}
 Tensor sigmoid(const Tensor& x) { return unary(UnaryOp::kSigmoid, "sigmoid", x); }
 Tensor tanh(const Tensor& x) { return unary(UnaryOp::kTanh, "tanh", x); }
 Tensor gelu(const Tensor& x, bool tanh_approximation) {

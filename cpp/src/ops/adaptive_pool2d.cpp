@@ -18,7 +18,8 @@ int64_t count_planes(const Tensor& x) { return x.rank() == 4 ? x.size(0) * x.siz
 PoolGeometry pool_geometry(const char* op, const Tensor& x, Pair kernel, std::optional<Pair> stride, Pair dilation,
                            const Padding& padding, Fit fit) {
   check_images(op, x);
-  const Window2d window = make_window2d(op, x.size(-2), x.size(-1), kernel, stride.value_or(kernel), dilation, padding, fit);
+  const Window2d window =
+      make_window2d(op, x.size(-2), x.size(-1), kernel, stride.value_or(kernel), dilation, padding, fit);
   for (const WindowAxis* axis : {&window.h, &window.w}) {
     const int64_t most = std::max(axis->pad_before, axis->pad_after);
     check(2 * most <= axis->kernel, op, "padding must be at most half the kernel, {}; got {}.", axis->kernel / 2, most);

@@ -31,16 +31,17 @@ void for_each_window(const PoolGeometry& g, bool count_include_pad, int64_t firs
 template <class T>
 void forward(const PoolGeometry& g, bool count_include_pad, const T* x, T* y) {
   parallel_for(g.planes, item_grain(g.input_plane() + g.output_plane()), [&](int64_t first, int64_t last) {
-    for_each_window(g, count_include_pad, first, last,
-                    [&](int64_t plane, int64_t at, int64_t top, int64_t bottom, int64_t left, int64_t right, int64_t count) {
-                      T sum = 0;
-                      for (int64_t ih = top; ih < bottom; ++ih) {
-                        const T* row = x + plane * g.input_plane() + ih * g.w.input();
+    for_each_window(
+        g, count_include_pad, first, last,
+        [&](int64_t plane, int64_t at, int64_t top, int64_t bottom, int64_t left, int64_t right, int64_t count) {
+          T sum = 0;
+          for (int64_t ih = top; ih < bottom; ++ih) {
+            const T* row = x + plane * g.input_plane() + ih * g.w.input();
 #pragma omp simd reduction(+ : sum)
-                        for (int64_t iw = left; iw < right; ++iw) sum += row[iw];
-                      }
-                      y[at] = sum / static_cast<T>(count);
-                    });
+            for (int64_t iw = left; iw < right; ++iw) sum += row[iw];
+          }
+          y[at] = sum / static_cast<T>(count);
+        });
   });
 }
 
@@ -48,14 +49,15 @@ template <class T>
 void backward(const PoolGeometry& g, bool count_include_pad, const T* gy, T* gx) {
   parallel_for(g.planes, item_grain(g.input_plane() + g.output_plane()), [&](int64_t first, int64_t last) {
     std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0));
-    for_each_window(g, count_include_pad, first, last,
-                    [&](int64_t plane, int64_t at, int64_t top, int64_t bottom, int64_t left, int64_t right, int64_t count) {
-                      const T share = gy[at] / static_cast<T>(count);
-                      for (int64_t ih = top; ih < bottom; ++ih) {
-                        T* row = gx + plane * g.input_plane() + ih * g.w.input();
-                        for (int64_t iw = left; iw < right; ++iw) row[iw] += share;
-                      }
-                    });
+    for_each_window(
+        g, count_include_pad, first, last,
+        [&](int64_t plane, int64_t at, int64_t top, int64_t bottom, int64_t left, int64_t right, int64_t count) {
+          const T share = gy[at] / static_cast<T>(count);
+          for (int64_t ih = top; ih < bottom; ++ih) {
+            T* row = gx + plane * g.input_plane() + ih * g.w.input();
+            for (int64_t iw = left; iw < right; ++iw) row[iw] += share;
+          }
+        });
   });
 }
 

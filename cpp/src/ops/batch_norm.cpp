@@ -11,15 +11,17 @@
 namespace cnnx {
 namespace {
 
-BatchNormGeometry geometry(const char* op, const Tensor& x, std::initializer_list<std::pair<const char*, const Tensor*>> vectors) {
+BatchNormGeometry geometry(const char* op, const Tensor& x,
+                           std::initializer_list<std::pair<const char*, const Tensor*>> vectors) {
   check_floating(op, x);
   check(x.rank() >= 2, op, "expected an input of shape (N, C, ...); got shape {}.", x.shape());
   BatchNormGeometry g{x.size(0), x.size(1), 1};
   for (int axis = 2; axis < x.rank(); ++axis) g.plane *= x.size(axis);
   for (const auto& [name, tensor] : vectors) {
     check_like(op, name, x, *tensor);
-    check(!tensor->defined() || tensor->shape() == Shape{g.channels}, op, "expected {} of shape ({},) for input {}; got {}.", name,
-          g.channels, x.shape(), tensor->defined() ? tensor->shape() : Shape());
+    check(!tensor->defined() || tensor->shape() == Shape{g.channels}, op,
+          "expected {} of shape ({},) for input {}; got {}.", name, g.channels, x.shape(),
+          tensor->defined() ? tensor->shape() : Shape());
   }
   return g;
 }
@@ -31,13 +33,15 @@ const T* data_or_null(const Tensor& x) {
 
 /// running = (1 - momentum) * running + momentum * batch's, with the unbiased variance.
 template <class T>
-void update_running(const BatchNormGeometry& g, double momentum, const Tensor& mean, const Tensor& var, Tensor running_mean, Tensor running_var) {
+void update_running(const BatchNormGeometry& g, double momentum, const Tensor& mean, const Tensor& var,
+                    Tensor running_mean, Tensor running_var) {
   const double unbias = static_cast<double>(g.count()) / static_cast<double>(g.count() - 1);
   const auto blend = [&](Tensor& running, const Tensor& batch, double factor) {
     if (!running.defined()) return;
     for (int64_t c = 0; c < g.channels; ++c) {
       T& value = running.data<T>()[c];
-      value = static_cast<T>((1 - momentum) * static_cast<double>(value) + momentum * factor * static_cast<double>(batch.data<T>()[c]));
+      value = static_cast<T>((1 - momentum) * static_cast<double>(value) +
+                             momentum * factor * static_cast<double>(batch.data<T>()[c]));
     }
     running.impl()->storage->bump_version();
   };
@@ -58,8 +62,8 @@ Tensor inverse_deviation(const Tensor& var, double eps) {
 
 }  // namespace
 
-Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight, const Tensor& bias,
-                  const BatchNormOptions& options) {
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, const BatchNormOptions& options) {
   constexpr const char* kOp = "batch_norm";
   const BatchNormGeometry g = geometry(
       kOp, x, {{"running_mean", &running_mean}, {"running_var", &running_var}, {"weight", &weight}, {"bias", &bias}});
@@ -67,7 +71,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   const bool training = options.training;
   check(training || (running_mean.defined() && running_var.defined()), kOp,
         "evaluation needs running_mean and running_var. Pass them, or training=True.");
-  check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.", x.shape());
+  check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.",
+        x.shape());
   Tensor mean = running_mean, var = running_var;
   Tensor y = empty_like(x);
   if (training) mean = empty_like(x, {g.channels}), var = empty_like(mean);
@@ -80,10 +85,12 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
       update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
     }
     invstd = inverse_deviation(var, options.eps);
-    k.forward(g, x.data<T>(), mean.data<T>(), invstd.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias), y.data<T>());
+    k.forward(g, x.data<T>(), mean.data<T>(), invstd.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
+              y.data<T>());
   });
   if (!grad_needed({&x, &weight, &bias})) return y;
-  const bool need_x = x.requires_grad(), need_w = weight.defined() && weight.requires_grad(), need_b = bias.defined() && bias.requires_grad();
+  const bool need_x = x.requires_grad(), need_w = weight.defined() && weight.requires_grad(),
+             need_b = bias.defined() && bias.requires_grad();
   return record(kOp, y, {&x, &weight, &bias},
                 [=, saved_x = save(x), saved_mean = save(mean), saved_w = save(weight)](const Tensor& gy) {
                   Gradients grads(3);
@@ -94,8 +101,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                     using T = decltype(t);
                     const auto out = [](Tensor& grad) { return grad.defined() ? grad.data<T>() : nullptr; };
                     kernels<BatchNormKernels<T>>(gy.device())
-                        .backward(g, training, saved_x.get(kOp).template data<T>(), saved_mean.get(kOp).template data<T>(),
-                                  invstd.data<T>(), data_or_null<T>(saved_w.get(kOp)), gy.data<T>(), out(grads[0]), out(grads[1]), out(grads[2]));
+                        .backward(g, training, saved_x.get(kOp).template data<T>(),
+                                  saved_mean.get(kOp).template data<T>(), invstd.data<T>(),
+                                  data_or_null<T>(saved_w.get(kOp)), gy.data<T>(), out(grads[0]), out(grads[1]),
+                                  out(grads[2]));
                   });
                   return grads;
                 });

@@ -19,9 +19,10 @@ struct BatchNormKernels {
   /// Mean and biased variance of each channel.
   void (*statistics)(const BatchNormGeometry& g, const T* x, T* mean, T* var);
   void (*forward)(const BatchNormGeometry& g, const T* x, const T* mean, const T* invstd, const T* w, const T* b, T* y);
-  /// With `through_statistics` mean and invstd are the batch's own and gradients flow through them. gx, gw, gb may be null.
-  void (*backward)(const BatchNormGeometry& g, bool through_statistics, const T* x, const T* mean, const T* invstd, const T* w,
-                   const T* gy, T* gx, T* gw, T* gb);
+  /// With `through_statistics` mean and invstd are the batch's own and gradients flow through them. gx, gw, gb may be
+  /// null.
+  void (*backward)(const BatchNormGeometry& g, bool through_statistics, const T* x, const T* mean, const T* invstd,
+                   const T* w, const T* gy, T* gx, T* gw, T* gb);
 };
 
 }  // namespace cnnx

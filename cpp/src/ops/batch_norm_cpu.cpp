@@ -55,8 +55,8 @@ void forward(const BatchNormGeometry& g, const T* x, const T* mean, const T* inv
 }
 
 template <class T>
-void backward(const BatchNormGeometry& g, bool through_statistics, const T* x, const T* mean, const T* invstd, const T* w,
-              const T* gy, T* gx, T* gw, T* gb) {
+void backward(const BatchNormGeometry& g, bool through_statistics, const T* x, const T* mean, const T* invstd,
+              const T* w, const T* gy, T* gx, T* gw, T* gb) {
   const double count = static_cast<double>(g.count());
   for_each_channel(g, [=, &g](int64_t c) {
     const T m = mean[c], s = invstd[c], scale = s * (w ? w[c] : T(1));

@@ -1,4 +1,5 @@
-// add, sub, mul, div, pow and comparisons with NumPy broadcasting and dtype promotion (bool < int64 < float32 < float64).
+// add, sub, mul, div, pow and comparisons with NumPy broadcasting and dtype promotion (bool < int64 < float32 <
+// float64).
 #include "ops/binary.h"
 
 #include "autograd.h"
@@ -129,22 +130,25 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
     if (need_a || op != BinaryOp::kMul) saved_b = save(b);
     if (need_b && (op == BinaryOp::kDiv || op == BinaryOp::kPow)) saved_y = save(y);
   }
-  return record(name, y, {&a, &b},
-                [=, shape_a = a.shape(), shape_b = b.shape()](const Tensor& gy) {
-                  const Tensor& va = saved_a.get(name);
-                  const Tensor& vb = saved_b.get(name);
-                  Gradients grads(2);
-                  if (need_a) grads[0] = sum_to(grad_a(op, gy, va, vb), shape_a);
-                  if (need_b) grads[1] = sum_to(grad_b(op, gy, va, vb, saved_y.get(name)), shape_b);
-                  return grads;
-                });
+  return record(name, y, {&a, &b}, [=, shape_a = a.shape(), shape_b = b.shape()](const Tensor& gy) {
+    const Tensor& va = saved_a.get(name);
+    const Tensor& vb = saved_b.get(name);
+    Gradients grads(2);
+    if (need_a) grads[0] = sum_to(grad_a(op, gy, va, vb), shape_a);
+    if (need_b) grads[1] = sum_to(grad_b(op, gy, va, vb, saved_y.get(name)), shape_b);
+    return grads;
+  });
 }
 
 /// A number as an operand: of x's dtype, but a fraction turns integers into float32.
 Tensor scalar_like(const Tensor& x, double value) {
   check(x.defined(), "tensor", "an undefined tensor was used.");
   const bool fraction = !is_floating(x.dtype()) && value != static_cast<double>(static_cast<int64_t>(value));
-  return full({}, value, {fraction ? DType::kFloat32 : x.dtype() == DType::kBool ? DType::kInt64 : x.dtype(), x.device()});
+  return full({}, value,
+              {fraction                    ? DType::kFloat32
+               : x.dtype() == DType::kBool ? DType::kInt64
+                                           : x.dtype(),
+               x.device()});
 }
 
 }  // namespace
@@ -155,7 +159,8 @@ Tensor mul(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kMul, "m
 Tensor div(const Tensor& a, const Tensor& b) { return binary({BinaryOp::kDiv, "div"}, a, b); }
 Tensor pow(const Tensor& a, const Tensor& b) {
   if (b.defined() && a.defined() && !is_floating(a.dtype()) && !is_floating(b.dtype()) && b.numel() > 0) {
-    check(min(b.to(DType::kInt64)).item_int() >= 0, "pow", "integers have no negative integer powers. Convert with .to(\"float32\").");
+    check(min(b.to(DType::kInt64)).item_int() >= 0, "pow",
+          "integers have no negative integer powers. Convert with .to(\"float32\").");
   }
   return binary({BinaryOp::kPow, "pow"}, a, b);
 }

@@ -75,9 +75,12 @@ T wrap(T a, T b, F f) {
 template <class T>
 void apply(BinaryOp op, const Broadcast& g, const T* a, const T* b, T* y) {
   switch (op) {
-    case BinaryOp::kAdd: return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p + q; }); });
-    case BinaryOp::kSub: return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p - q; }); });
-    case BinaryOp::kMul: return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p * q; }); });
+    case BinaryOp::kAdd:
+      return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p + q; }); });
+    case BinaryOp::kSub:
+      return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p - q; }); });
+    case BinaryOp::kMul:
+      return for_each(g, a, b, y, [](T u, T v) { return wrap(u, v, [](auto p, auto q) { return p * q; }); });
     case BinaryOp::kDiv:
       if constexpr (!std::is_integral_v<T>) for_each(g, a, b, y, [](T u, T v) { return u / v; });
       return;

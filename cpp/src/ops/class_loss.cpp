@@ -9,9 +9,11 @@ namespace cnnx {
 ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tensor& targets, const Tensor& weight,
                                       const int64_t* ignore_index) {
   check_floating(op, scores);
-  check(scores.rank() >= 1, op, "expected scores of shape (N, classes) or (N, classes, ...); got shape {}.", scores.shape());
+  check(scores.rank() >= 1, op, "expected scores of shape (N, classes) or (N, classes, ...); got shape {}.",
+        scores.shape());
   check(targets.defined() && targets.dtype() == DType::kInt64, op,
-        "targets must be class numbers of dtype int64; got {}.", targets.defined() ? dtype_name(targets.dtype()) : "none");
+        "targets must be class numbers of dtype int64; got {}.",
+        targets.defined() ? dtype_name(targets.dtype()) : "none");
   check_same_device(op, scores, targets);
   const bool batched = scores.rank() > 1;
   ClassLossGeometry g{batched ? scores.size(0) : 1, scores.size(batched ? 1 : 0), 1};
@@ -21,12 +23,12 @@ ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tens
     g.inner *= scores.size(axis);
     expected.push_back(scores.size(axis));
   }
-  check(targets.shape() == expected, op, "expected targets of shape {} for scores of shape {}; got {}.", expected, scores.shape(),
-        targets.shape());
+  check(targets.shape() == expected, op, "expected targets of shape {} for scores of shape {}; got {}.", expected,
+        scores.shape(), targets.shape());
   check(g.classes > 0 || g.count() == 0, op, "expected at least one class; got scores of shape {}.", scores.shape());
   check_like(op, "class weights", scores, weight);
-  check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.", g.classes,
-        weight.defined() ? weight.shape() : Shape());
+  check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.",
+        g.classes, weight.defined() ? weight.shape() : Shape());
   targets = targets.clone();
   const Tensor host = targets.to(Device());
   const auto* target = host.data<int64_t>();

@@ -20,7 +20,8 @@ struct ClassLossGeometry {
 ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tensor& targets, const Tensor& weight,
                                       const int64_t* ignore_index);
 
-/// The losses of all items, (items * inner), reduced: as they are in the targets' shape, added up, or divided by `divisor`.
+/// The losses of all items, (items * inner), reduced: as they are in the targets' shape, added up, or divided by
+/// `divisor`.
 Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduction, double divisor);
 
 /// The factor of each item's gradient: gy itself without reduction, else its one value over the divisor.

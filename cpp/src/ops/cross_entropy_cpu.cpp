@@ -37,7 +37,8 @@ T weight_sum(const CrossEntropyGeometry& g, const T* w) {
 
 template <class T>
 void forward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, const T* w, T* losses, T* lse) {
-  const T smoothing = static_cast<T>(g.smoothing), each = smoothing / static_cast<T>(g.classes), total = weight_sum(g, w);
+  const T smoothing = static_cast<T>(g.smoothing), each = smoothing / static_cast<T>(g.classes),
+          total = weight_sum(g, w);
   parallel_for(g.count(), item_grain(g.classes * 4), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T* item = x + i / g.inner * g.classes * g.inner + i % g.inner;
@@ -55,8 +56,10 @@ void forward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, 
 }
 
 template <class T>
-void backward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, const T* w, const T* lse, ItemGradient<T> gy, T* gx) {
-  const T smoothing = static_cast<T>(g.smoothing), each = smoothing / static_cast<T>(g.classes), total = weight_sum(g, w);
+void backward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, const T* w, const T* lse,
+              ItemGradient<T> gy, T* gx) {
+  const T smoothing = static_cast<T>(g.smoothing), each = smoothing / static_cast<T>(g.classes),
+          total = weight_sum(g, w);
   parallel_for(g.count(), item_grain(g.classes * 4), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = i / g.inner * g.classes * g.inner + i % g.inner, target = targets[i];

@@ -14,7 +14,8 @@ Tensor apply(const Tensor& x, Philox stream, double p) {
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     const T scale = p < 1 ? static_cast<T>(1 / (1 - p)) : T(0);
-    kernels<DropoutKernels<T>>(x.device()).apply(x.numel(), stream, static_cast<float>(p), scale, x.data<T>(), y.data<T>());
+    kernels<DropoutKernels<T>>(x.device())
+        .apply(x.numel(), stream, static_cast<float>(p), scale, x.data<T>(), y.data<T>());
   });
   return y;
 }

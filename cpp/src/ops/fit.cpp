@@ -18,11 +18,14 @@ constexpr int64_t kLargest = int64_t{1} << 31;  // of kernel, stride, dilation, 
   const std::string padding = axis.pad_before == axis.pad_after
                                   ? std::to_string(axis.pad_before)
                                   : std::to_string(axis.pad_before) + "+" + std::to_string(axis.pad_after);
-  const std::string dilated = axis.dilation > 1 ? format(" (dilation {}: extent {})", axis.dilation, axis.extent()) : "";
+  const std::string dilated =
+      axis.dilation > 1 ? format(" (dilation {}: extent {})", axis.dilation, axis.extent()) : "";
   const int64_t smaller = axis.input - remainder, larger = smaller + axis.stride;
   const std::string sizes = smaller > 0 ? format("{} {} or {}", name, smaller, larger) : format("{} {}", name, larger);
-  fail(op, "{} {} does not fit kernel {}{}, stride {}, padding {}: ({} - {} + {}) / {} + 1 = {}. Try {}, or fit=\"floor\".", name,
-       axis.input, axis.kernel, dilated, axis.stride, padding, axis.input, axis.extent(), pads, axis.stride, exact, sizes);
+  fail(op,
+       "{} {} does not fit kernel {}{}, stride {}, padding {}: ({} - {} + {}) / {} + 1 = {}. Try {}, or fit=\"floor\".",
+       name, axis.input, axis.kernel, dilated, axis.stride, padding, axis.input, axis.extent(), pads, axis.stride,
+       exact, sizes);
 }
 
 WindowAxis make_axis(std::string_view op, std::string_view name, WindowAxis axis, bool same, Fit fit) {
@@ -31,15 +34,18 @@ WindowAxis make_axis(std::string_view op, std::string_view name, WindowAxis axis
   check(in_range(axis.stride, 1), op, "stride must be at least 1; got {} for the {}.", axis.stride, name);
   check(in_range(axis.dilation, 1), op, "dilation must be at least 1; got {} for the {}.", axis.dilation, name);
   if (same) {
-    check(axis.stride == 1, op, "padding=\"same\" needs stride 1; got {} for the {}. Give the padding as a number.", axis.stride, name);
+    check(axis.stride == 1, op, "padding=\"same\" needs stride 1; got {} for the {}. Give the padding as a number.",
+          axis.stride, name);
     axis.pad_before = (axis.extent() - 1) / 2;
     axis.pad_after = axis.extent() - 1 - axis.pad_before;
   }
-  check(in_range(axis.pad_before, 0) && in_range(axis.pad_after, 0), op, "padding must not be negative; got {} and {} for the {}.",
-        axis.pad_before, axis.pad_after, name);
+  check(in_range(axis.pad_before, 0) && in_range(axis.pad_after, 0), op,
+        "padding must not be negative; got {} and {} for the {}.", axis.pad_before, axis.pad_after, name);
   const int64_t span = axis.input + axis.pad_before + axis.pad_after - axis.extent();
-  check(span >= 0, op, "kernel {} with dilation {} covers {} values, more than the padded {} of {}. Use a larger input, a smaller "
-        "kernel or more padding.", axis.kernel, axis.dilation, axis.extent(), name, span + axis.extent());
+  check(span >= 0, op,
+        "kernel {} with dilation {} covers {} values, more than the padded {} of {}. Use a larger input, a smaller "
+        "kernel or more padding.",
+        axis.kernel, axis.dilation, axis.extent(), name, span + axis.extent());
   axis.output = span / axis.stride + 1;
   if (span % axis.stride != 0) {
     if (fit == Fit::kStrict) fail_fit(op, name, axis, span);
@@ -60,8 +66,10 @@ void set_fit_mode(Fit fit) {
 Window2d make_window2d(std::string_view op, int64_t input_h, int64_t input_w, Pair kernel, Pair stride, Pair dilation,
                        const Padding& padding, Fit fit) {
   if (fit == Fit::kDefault) fit = fit_mode();
-  return {make_axis(op, "height", {input_h, kernel.h, stride.h, dilation.h, padding.top, padding.bottom}, padding.is_same, fit),
-          make_axis(op, "width", {input_w, kernel.w, stride.w, dilation.w, padding.left, padding.right}, padding.is_same, fit)};
+  return {make_axis(op, "height", {input_h, kernel.h, stride.h, dilation.h, padding.top, padding.bottom},
+                    padding.is_same, fit),
+          make_axis(op, "width", {input_w, kernel.w, stride.w, dilation.w, padding.left, padding.right},
+                    padding.is_same, fit)};
 }
 
 }  // namespace cnnx

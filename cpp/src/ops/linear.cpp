@@ -11,12 +11,13 @@ namespace cnnx {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const char* op = "linear";
   check_floating(op, x);
-  check(weight.defined() && weight.rank() == 2, op, "expected a weight of shape (out, in); got {}.", weight.defined() ? weight.shape() : Shape());
+  check(weight.defined() && weight.rank() == 2, op, "expected a weight of shape (out, in); got {}.",
+        weight.defined() ? weight.shape() : Shape());
   check_like(op, "weight", x, weight);
   check_like(op, "bias", x, bias);
   const LinearGeometry g{x.rank() > 0 && x.size(-1) > 0 ? x.numel() / x.size(-1) : 0, weight.size(1), weight.size(0)};
-  check(x.rank() >= 1 && x.size(-1) == g.in, op, "expected {} input features (weight is {}); got input of shape {}.{}", g.in,
-        weight.shape(), x.shape(), x.rank() == 4 ? " Flatten it first." : "");
+  check(x.rank() >= 1 && x.size(-1) == g.in, op, "expected {} input features (weight is {}); got input of shape {}.{}",
+        g.in, weight.shape(), x.shape(), x.rank() == 4 ? " Flatten it first." : "");
   check(g.in > 0 && g.out > 0, op, "in and out features must be positive; got weight of shape {}.", weight.shape());
   check(!bias.defined() || bias.shape() == Shape{g.out}, op, "expected a bias of shape ({},); got {}.", g.out,
         bias.defined() ? bias.shape() : Shape());
@@ -31,7 +32,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!grad_needed({&x, &weight, &bias})) return y;
   const bool need_x = x.requires_grad(), need_w = weight.requires_grad(), need_b = bias.requires_grad();
   return record(op, y, {&x, &weight, &bias},
-                [=, x_shape = x.shape(), saved_x = need_w ? save(x) : Saved(), saved_w = need_x ? save(weight) : Saved()](const Tensor& gy) {
+                [=, x_shape = x.shape(), saved_x = need_w ? save(x) : Saved(),
+                 saved_w = need_x ? save(weight) : Saved()](const Tensor& gy) {
                   Gradients grads(3);
                   dispatch_floating(gy.dtype(), [&](auto t) {
                     using T = decltype(t);

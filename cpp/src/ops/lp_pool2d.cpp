@@ -12,7 +12,8 @@ namespace cnnx {
 
 Tensor lp_pool2d(const Tensor& x, double norm_type, Pair kernel_size, const LPPoolOptions& options) {
   constexpr const char* kOp = "lp_pool2d";
-  check(norm_type > 0 && std::isfinite(norm_type), kOp, "norm_type must be positive and finite; got {}. For the largest value use max_pool2d.", norm_type);
+  check(norm_type > 0 && std::isfinite(norm_type), kOp,
+        "norm_type must be positive and finite; got {}. For the largest value use max_pool2d.", norm_type);
   const PoolGeometry g = pool_geometry(kOp, x, kernel_size, options.stride, 1, 0, options.fit);
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   dispatch_floating(x.dtype(), [&](auto t) {
@@ -26,7 +27,8 @@ Tensor lp_pool2d(const Tensor& x, double norm_type, Pair kernel_size, const LPPo
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<LPPool2dKernels<T>>(gy.device())
-          .backward(g, static_cast<T>(norm_type), vx.data<T>(), saved_y.get(kOp).template data<T>(), gy.data<T>(), gx.data<T>());
+          .backward(g, static_cast<T>(norm_type), vx.data<T>(), saved_y.get(kOp).template data<T>(), gy.data<T>(),
+                    gx.data<T>());
     });
     return {gx};
   });

@@ -53,7 +53,8 @@ void forward(const PoolGeometry& g, T p, const T* x, T* y) {
 template <class T>
 void backward(const PoolGeometry& g, T p, const T* x, const T* y, const T* gy, T* gx) {
   for_each_window(
-      g, [&](int64_t first, int64_t last) { std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0)); },
+      g,
+      [&](int64_t first, int64_t last) { std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0)); },
       [=, &g](int64_t at, int64_t plane, int64_t oh, int64_t ow) {
         if (y[at] == T(0)) return;  // all zeros: no direction is better than another
         const T scale = gy[at] * (p == T(2) ? T(1) / y[at] : std::pow(y[at], T(1) - p));

@@ -59,7 +59,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   check_floating(op, a);
   check(b.defined(), op, "expected two tensors; got an undefined one.");
   check_like(op, "both operands", a, b);
-  check(a.rank() > 0 && b.rank() > 0, op, "operands need at least one axis; got shapes {} and {}. Use * for numbers.", a.shape(), b.shape());
+  check(a.rank() > 0 && b.rank() > 0, op, "operands need at least one axis; got shapes {} and {}. Use * for numbers.",
+        a.shape(), b.shape());
   if (a.rank() == 1) return matmul(a.unsqueeze(0), b).squeeze(b.rank() == 1 ? 0 : -2);
   if (b.rank() == 1) return matmul(a, b.unsqueeze(1)).squeeze(-1);
   check(a.size(-1) == b.size(-2), op, "inner lengths must agree; got shapes {} and {}.", a.shape(), b.shape());

@@ -9,16 +9,19 @@
 namespace cnnx {
 
 Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
-  check(g.h.max_taps() < (int64_t{1} << 31) / g.w.max_taps(), op, "the window has too many taps: {} x {}.", g.h.max_taps(), g.w.max_taps());
+  check(g.h.max_taps() < (int64_t{1} << 31) / g.w.max_taps(), op, "the window has too many taps: {} x {}.",
+        g.h.max_taps(), g.w.max_taps());
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   const bool recorded = grad_needed({&x});
   std::shared_ptr<Storage> switches;
   if (recorded) {
-    switches = std::make_shared<Storage>(static_cast<size_t>(y.numel()) * (has_byte_switches(g) ? 1 : sizeof(int32_t)), x.device());
+    switches = std::make_shared<Storage>(static_cast<size_t>(y.numel()) * (has_byte_switches(g) ? 1 : sizeof(int32_t)),
+                                         x.device());
   }
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<MaxPool2dKernels<T>>(x.device()).forward(g, x.data<T>(), y.data<T>(), recorded ? switches->data() : nullptr);
+    kernels<MaxPool2dKernels<T>>(x.device())
+        .forward(g, x.data<T>(), y.data<T>(), recorded ? switches->data() : nullptr);
   });
   if (!recorded) return y;
   return record(op, y, {&x}, [g, switches, shape = x.shape()](const Tensor& gy) -> Gradients {
@@ -33,7 +36,8 @@ Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
 
 Tensor max_pool2d(const Tensor& x, Pair kernel_size, const MaxPoolOptions& options) {
   constexpr const char* kOp = "max_pool2d";
-  return max_windows(kOp, pool_geometry(kOp, x, kernel_size, options.stride, options.dilation, options.padding, options.fit), x);
+  return max_windows(
+      kOp, pool_geometry(kOp, x, kernel_size, options.stride, options.dilation, options.padding, options.fit), x);
 }
 
 }  // namespace cnnx

@@ -34,12 +34,14 @@ void take_row(int64_t count, const T* in, int64_t stride, int32_t tap, T* best, 
 
 /// The part [begin, end) of output row oh of one plane.
 template <bool kSwitches, class T>
-void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best, int32_t* best_tap) {
+void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best,
+                 int32_t* best_tap) {
   const InsideTaps rows = inside_taps(g.h, oh);
   const auto columns = static_cast<int32_t>(g.w.window.kernel);
   for (int64_t i = begin; i < end; ++i) {
     best[i - begin] = -std::numeric_limits<T>::infinity();
-    if constexpr (kSwitches) best_tap[i - begin] = static_cast<int32_t>(rows.first * columns + inside_taps(g.w, i).first);
+    if constexpr (kSwitches)
+      best_tap[i - begin] = static_cast<int32_t>(rows.first * columns + inside_taps(g.w, i).first);
   }
   for (int64_t r = rows.first; r < rows.last; ++r) {
     const T* in = plane + (g.h.begin(oh) + r * g.h.window.dilation) * g.w.input();
@@ -48,14 +50,16 @@ void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, 
       const int64_t first = std::max(inside.first, begin), last = std::min(inside.last, end);
       if (first >= last) continue;
       take_row<kSwitches>(last - first, in + g.w.begin(first) + s * g.w.window.dilation, g.w.window.stride,
-                          static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), best + (first - begin), best_tap + (first - begin));
+                          static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), best + (first - begin),
+                          best_tap + (first - begin));
     }
   }
 }
 
 /// The same for adaptive windows.
 template <bool kSwitches, class T>
-void adaptive_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best, int32_t* best_tap) {
+void adaptive_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best,
+                  int32_t* best_tap) {
   const auto columns = static_cast<int32_t>(g.w.max_taps());
   for (int64_t ow = begin; ow < end; ++ow) {
     const T* corner = plane + g.h.begin(oh) * g.w.input() + g.w.begin(ow);
@@ -63,7 +67,8 @@ void adaptive_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end,
     int32_t winner = 0;
     for (int64_t r = 0; r < g.h.taps(oh); ++r) {
       for (int64_t s = 0; s < g.w.taps(ow); ++s) {
-        take<kSwitches>(corner[r * g.w.input() + s], static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), value, winner);
+        take<kSwitches>(corner[r * g.w.input() + s], static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), value,
+                        winner);
       }
     }
     best[ow - begin] = value;

@@ -9,7 +9,8 @@
 namespace cnnx {
 namespace {
 
-Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const MultiMarginOptions& options, bool per_class) {
+Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const MultiMarginOptions& options,
+                   bool per_class) {
   const Tensor& weight = options.weight;
   check(options.p == 1 || options.p == 2, op, "p must be 1 or 2; got {}.", options.p);
   check(!scores.defined() || scores.rank() <= 2, op, "expected scores of shape (N, classes); got shape {}.",
@@ -20,25 +21,25 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
   dispatch_floating(scores.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<MultiMarginKernels<T>>(scores.device())
-        .forward(g, scores.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr, losses.data<T>());
+        .forward(g, scores.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr,
+                 losses.data<T>());
   });
   const double divisor = options.reduction == Reduction::kMean ? static_cast<double>(g.count()) : 1;
   const Tensor y = reduce_losses(losses, targets.shape(), options.reduction, divisor);
   if (!grad_needed({&scores})) return y;
   const bool shared = options.reduction != Reduction::kNone;
-  return record(op, y, {&scores},
-                [=, saved_x = save(scores), saved_w = save(weight)](const Tensor& gy) -> Gradients {
-                  const Tensor& x = saved_x.get(op);
-                  const Tensor& w = saved_w.get(op);
-                  Tensor gx = empty_like(x);
-                  dispatch_floating(gy.dtype(), [&](auto t) {
-                    using T = decltype(t);
-                    kernels<MultiMarginKernels<T>>(gy.device())
-                        .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr,
-                                  {gy.data<T>(), static_cast<T>(1 / divisor), shared}, gx.data<T>());
-                  });
-                  return {gx};
-                });
+  return record(op, y, {&scores}, [=, saved_x = save(scores), saved_w = save(weight)](const Tensor& gy) -> Gradients {
+    const Tensor& x = saved_x.get(op);
+    const Tensor& w = saved_w.get(op);
+    Tensor gx = empty_like(x);
+    dispatch_floating(gy.dtype(), [&](auto t) {
+      using T = decltype(t);
+      kernels<MultiMarginKernels<T>>(gy.device())
+          .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr,
+                    {gy.data<T>(), static_cast<T>(1 / divisor), shared}, gx.data<T>());
+    });
+    return {gx};
+  });
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ struct MultiMarginGeometry : ClassLossGeometry {
 template <class T>
 struct MultiMarginKernels {
   void (*forward)(const MultiMarginGeometry& g, const T* x, const int64_t* targets, const T* w, T* losses);
-  void (*backward)(const MultiMarginGeometry& g, const T* x, const int64_t* targets, const T* w, ItemGradient<T> gy, T* gx);
+  void (*backward)(const MultiMarginGeometry& g, const T* x, const int64_t* targets, const T* w, ItemGradient<T> gy,
+                   T* gx);
 };
 
 }  // namespace cnnx

@@ -1,5 +1,5 @@
-// Optimisers: bookkeeping of groups and state, and the steps. A step cuts all parameters into pieces and updates them in one
-// parallel region; parameters of different dtypes take one region each.
+// Optimisers: bookkeeping of groups and state, and the steps. A step cuts all parameters into pieces and updates them
+// in one parallel region; parameters of different dtypes take one region each.
 #include "ops/optimizer.h"
 
 #include <algorithm>
@@ -37,15 +37,17 @@ Tensor& buffer(State& state, const char* name, const Tensor& param) {
   Tensor& tensor = state[name];
   if (!tensor.defined()) tensor = zeros_like(param);
   check(tensor.shape() == param.shape() && tensor.dtype() == param.dtype(), "optimizer",
-        "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for a changed model.",
+        "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for a "
+        "changed model.",
         param.shape(), param.dtype(), name, tensor.shape(), tensor.dtype());
   return tensor;
 }
 
-/// Calls rule(options, state, param, buffers) for every parameter with a gradient of dtype T: it returns the update rule
-/// and sets the state tensors that the update needs.
+/// Calls rule(options, state, param, buffers) for every parameter with a gradient of dtype T: it returns the update
+/// rule and sets the state tensors that the update needs.
 template <class T, class Rule, class MakeRule>
-std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states, MakeRule make_rule) {
+std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states,
+                                        MakeRule make_rule) {
   std::vector<Piece<T, Rule>> pieces;
   auto state = states.begin();
   for (ParamGroup& group : groups) {
@@ -54,7 +56,8 @@ std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>&
       const Tensor grad = param.grad();
       if (param.dtype() != dtype_of<T>() || !grad.defined()) continue;
       check_like(op, "a gradient", param, grad);
-      check(grad.shape() == param.shape(), op, "expected a gradient of the parameter's shape {}; got {}.", param.shape(), grad.shape());
+      check(grad.shape() == param.shape(), op, "expected a gradient of the parameter's shape {}; got {}.",
+            param.shape(), grad.shape());
       std::array<Tensor, 3> buffers;
       const Rule rule = make_rule(group.options, mine, param, buffers);
       param.impl()->storage->bump_version();
@@ -71,7 +74,8 @@ std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>&
 
 /// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
 template <class Rule, class Select, class MakeRule>
-void run_step(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states, Select select, MakeRule make_rule) {
+void run_step(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states, Select select,
+              MakeRule make_rule) {
   const auto run = [&](auto t) {
     using T = decltype(t);
     const std::vector<Piece<T, Rule>> pieces = make_pieces<T, Rule>(op, groups, states, make_rule);
@@ -83,9 +87,11 @@ void run_step(const char* op, std::vector<ParamGroup>& groups, std::vector<State
 
 }  // namespace
 
-// ---- Bookkeeping -----------------------------------------------------------------------------------------------------
+// ---- Bookkeeping
+// -----------------------------------------------------------------------------------------------------
 
-Optimizer::Optimizer(const char* name, std::vector<ParamGroup> groups, const Options& defaults) : name_(name), defaults_(defaults) {
+Optimizer::Optimizer(const char* name, std::vector<ParamGroup> groups, const Options& defaults)
+    : name_(name), defaults_(defaults) {
   for (ParamGroup& group : groups) add_param_group(std::move(group));
   check(!state_.empty(), name_, "expected at least one parameter; got none.");
 }
@@ -99,7 +105,8 @@ void Optimizer::add_param_group(ParamGroup group) {
   }
   for (const Tensor& param : group.params) {
     check_floating(name_, param);
-    check(param.is_leaf(), name_, "parameters must be leaves; got a tensor that an operation computed. Pass detach().requires_grad_().");
+    check(param.is_leaf(), name_,
+          "parameters must be leaves; got a tensor that an operation computed. Pass detach().requires_grad_().");
     check(known.insert(param.impl().get()).second, name_, "a parameter appears twice.");
   }
   for (const auto& [option, value] : group.options) {
@@ -119,7 +126,8 @@ void Optimizer::add_param_group(ParamGroup group) {
 }
 
 void Optimizer::set_state(std::vector<State> state) {
-  check(state.size() == state_.size(), name_, "expected the state of {} parameters; got {}.", state_.size(), state.size());
+  check(state.size() == state_.size(), name_, "expected the state of {} parameters; got {}.", state_.size(),
+        state.size());
   size_t i = 0;
   for (const ParamGroup& group : groups_) {
     for (const Tensor& param : group.params) {
@@ -129,8 +137,9 @@ void Optimizer::set_state(std::vector<State> state) {
           tensor = full({}, tensor.item(), {DType::kInt64});
           continue;
         }
-        check(tensor.defined() && tensor.shape() == param.shape(), name_, "the state \"{}\" of parameter {} must have its shape {}; got {}.",
-              name, i, param.shape(), tensor.defined() ? tensor.shape() : Shape());
+        check(tensor.defined() && tensor.shape() == param.shape(), name_,
+              "the state \"{}\" of parameter {} must have its shape {}; got {}.", name, i, param.shape(),
+              tensor.defined() ? tensor.shape() : Shape());
         tensor = tensor.detach().to(param.dtype()).to(param.device()).clone();
       }
       ++i;
@@ -152,73 +161,98 @@ void Optimizer::set_lr(double lr) {
   for (ParamGroup& group : groups_) group.options["lr"] = lr;
 }
 
-// ---- Steps -----------------------------------------------------------------------------------------------------------
+// ---- Steps
+// -----------------------------------------------------------------------------------------------------------
 
 SGD::SGD(std::vector<Tensor> params, const SGDOptions& options) : SGD(one_group(std::move(params)), options) {}
 SGD::SGD(std::vector<ParamGroup> groups, const SGDOptions& o)
     : Optimizer("SGD", std::move(groups),
-                {{"lr", o.lr}, {"momentum", o.momentum}, {"dampening", o.dampening}, {"weight_decay", o.weight_decay}, {"nesterov", o.nesterov}}) {}
+                {{"lr", o.lr},
+                 {"momentum", o.momentum},
+                 {"dampening", o.dampening},
+                 {"weight_decay", o.weight_decay},
+                 {"nesterov", o.nesterov}}) {}
 
 void SGD::step() {
-  run_step<SGDRule>("SGD", groups_, state_, [](const auto& k) { return k.sgd; },
-                    [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-                      const double momentum = o.at("momentum");
-                      const bool first = state.count("momentum_buffer") == 0;
-                      if (momentum != 0) buffers[0] = buffer(state, "momentum_buffer", param);
-                      return SGDRule{o.at("lr"), momentum, o.at("dampening"), o.at("weight_decay"), o.at("nesterov") != 0, first};
-                    });
+  run_step<SGDRule>(
+      "SGD", groups_, state_, [](const auto& k) { return k.sgd; },
+      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
+        const double momentum = o.at("momentum");
+        const bool first = state.count("momentum_buffer") == 0;
+        if (momentum != 0) buffers[0] = buffer(state, "momentum_buffer", param);
+        return SGDRule{o.at("lr"), momentum, o.at("dampening"), o.at("weight_decay"), o.at("nesterov") != 0, first};
+      });
 }
 
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& options) : Adam(one_group(std::move(params)), options) {}
-Adam::Adam(std::vector<ParamGroup> groups, const AdamOptions& options) : Adam("Adam", std::move(groups), options, false) {}
+Adam::Adam(std::vector<ParamGroup> groups, const AdamOptions& options)
+    : Adam("Adam", std::move(groups), options, false) {}
 Adam::Adam(const char* name, std::vector<ParamGroup> groups, const AdamOptions& o, bool decoupled_weight_decay)
-    : Optimizer(name, std::move(groups),
-                {{"lr", o.lr}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"eps", o.eps}, {"weight_decay", o.weight_decay}}),
+    : Optimizer(
+          name, std::move(groups),
+          {{"lr", o.lr}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"eps", o.eps}, {"weight_decay", o.weight_decay}}),
       decoupled_weight_decay_(decoupled_weight_decay) {}
 
 void Adam::step() {
-  run_step<AdamRule>("Adam", groups_, state_, [](const auto& k) { return k.adam; },
-                     [this](const Options& o, State& state, const Tensor& param, auto& buffers) {
-                       const double count = count_step(state), beta1 = o.at("beta1"), beta2 = o.at("beta2");
-                       buffers = {buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param), Tensor()};
-                       return AdamRule{o.at("lr"), beta1, beta2, o.at("eps"), o.at("weight_decay"), decoupled_weight_decay_,
-                                       1 - std::pow(beta1, count), 1 - std::pow(beta2, count)};
-                     });
+  run_step<AdamRule>(
+      "Adam", groups_, state_, [](const auto& k) { return k.adam; },
+      [this](const Options& o, State& state, const Tensor& param, auto& buffers) {
+        const double count = count_step(state), beta1 = o.at("beta1"), beta2 = o.at("beta2");
+        buffers = {buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param), Tensor()};
+        return AdamRule{o.at("lr"),
+                        beta1,
+                        beta2,
+                        o.at("eps"),
+                        o.at("weight_decay"),
+                        decoupled_weight_decay_,
+                        1 - std::pow(beta1, count),
+                        1 - std::pow(beta2, count)};
+      });
 }
 
 AdamW::AdamW(std::vector<Tensor> params, const AdamOptions& options) : AdamW(one_group(std::move(params)), options) {}
-AdamW::AdamW(std::vector<ParamGroup> groups, const AdamOptions& options) : Adam("AdamW", std::move(groups), options, true) {}
+AdamW::AdamW(std::vector<ParamGroup> groups, const AdamOptions& options)
+    : Adam("AdamW", std::move(groups), options, true) {}
 
-RMSprop::RMSprop(std::vector<Tensor> params, const RMSpropOptions& options) : RMSprop(one_group(std::move(params)), options) {}
+RMSprop::RMSprop(std::vector<Tensor> params, const RMSpropOptions& options)
+    : RMSprop(one_group(std::move(params)), options) {}
 RMSprop::RMSprop(std::vector<ParamGroup> groups, const RMSpropOptions& o)
     : Optimizer("RMSprop", std::move(groups),
-                {{"lr", o.lr}, {"alpha", o.alpha}, {"eps", o.eps}, {"weight_decay", o.weight_decay}, {"momentum", o.momentum}, {"centered", o.centered}}) {}
+                {{"lr", o.lr},
+                 {"alpha", o.alpha},
+                 {"eps", o.eps},
+                 {"weight_decay", o.weight_decay},
+                 {"momentum", o.momentum},
+                 {"centered", o.centered}}) {}
 
 void RMSprop::step() {
-  run_step<RMSpropRule>("RMSprop", groups_, state_, [](const auto& k) { return k.rmsprop; },
-                        [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-                          count_step(state);
-                          const double momentum = o.at("momentum");
-                          const bool centered = o.at("centered") != 0;
-                          buffers[0] = buffer(state, "square_avg", param);
-                          if (momentum != 0) buffers[1] = buffer(state, "momentum_buffer", param);
-                          if (centered) buffers[2] = buffer(state, "grad_avg", param);
-                          return RMSpropRule{o.at("lr"), o.at("alpha"), o.at("eps"), o.at("weight_decay"), momentum, centered};
-                        });
+  run_step<RMSpropRule>(
+      "RMSprop", groups_, state_, [](const auto& k) { return k.rmsprop; },
+      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
+        count_step(state);
+        const double momentum = o.at("momentum");
+        const bool centered = o.at("centered") != 0;
+        buffers[0] = buffer(state, "square_avg", param);
+        if (momentum != 0) buffers[1] = buffer(state, "momentum_buffer", param);
+        if (centered) buffers[2] = buffer(state, "grad_avg", param);
+        return RMSpropRule{o.at("lr"), o.at("alpha"), o.at("eps"), o.at("weight_decay"), momentum, centered};
+      });
 }
 
-Adagrad::Adagrad(std::vector<Tensor> params, const AdagradOptions& options) : Adagrad(one_group(std::move(params)), options) {}
+Adagrad::Adagrad(std::vector<Tensor> params, const AdagradOptions& options)
+    : Adagrad(one_group(std::move(params)), options) {}
 Adagrad::Adagrad(std::vector<ParamGroup> groups, const AdagradOptions& o)
     : Optimizer("Adagrad", std::move(groups),
                 {{"lr", o.lr}, {"lr_decay", o.lr_decay}, {"weight_decay", o.weight_decay}, {"eps", o.eps}}) {}
 
 void Adagrad::step() {
-  run_step<AdagradRule>("Adagrad", groups_, state_, [](const auto& k) { return k.adagrad; },
-                        [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-                          const double count = count_step(state);
-                          buffers[0] = buffer(state, "sum", param);
-                          return AdagradRule{o.at("lr") / (1 + (count - 1) * o.at("lr_decay")), o.at("eps"), o.at("weight_decay")};
-                        });
+  run_step<AdagradRule>(
+      "Adagrad", groups_, state_, [](const auto& k) { return k.adagrad; },
+      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
+        const double count = count_step(state);
+        buffers[0] = buffer(state, "sum", param);
+        return AdagradRule{o.at("lr") / (1 + (count - 1) * o.at("lr_decay")), o.at("eps"), o.at("weight_decay")};
+      });
 }
 
 double clip_grad_norm(std::span<const Tensor> params, double max_norm) {

@@ -35,8 +35,8 @@ struct Piece {
 
 template <class T>
 struct OptimizerKernels {
-  void (*sgd)(std::span<const Piece<T, SGDRule>> pieces);  // state: momentum buffer
-  void (*adam)(std::span<const Piece<T, AdamRule>> pieces);  // running mean and mean square
+  void (*sgd)(std::span<const Piece<T, SGDRule>> pieces);          // state: momentum buffer
+  void (*adam)(std::span<const Piece<T, AdamRule>> pieces);        // running mean and mean square
   void (*rmsprop)(std::span<const Piece<T, RMSpropRule>> pieces);  // mean square, momentum buffer, mean
   void (*adagrad)(std::span<const Piece<T, AdagradRule>> pieces);  // sum of squares
   /// Sum of squares of x, the same for any number of threads.

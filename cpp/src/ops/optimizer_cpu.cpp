@@ -20,7 +20,8 @@ template <class T>
 void sgd(std::span<const Piece<T, SGDRule>> pieces) {
   for_each_piece(pieces, [](const Piece<T, SGDRule>& piece) {
     const SGDRule& rule = piece.rule;
-    const T lr = static_cast<T>(rule.lr), decay = static_cast<T>(rule.weight_decay), momentum = static_cast<T>(rule.momentum);
+    const T lr = static_cast<T>(rule.lr), decay = static_cast<T>(rule.weight_decay),
+            momentum = static_cast<T>(rule.momentum);
     T* w = piece.w;
     const T* g = piece.g;
     T* buffer = piece.state[0];
@@ -64,7 +65,8 @@ void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
   for_each_piece(pieces, [](const Piece<T, RMSpropRule>& piece) {
     const RMSpropRule& rule = piece.rule;
     const T lr = static_cast<T>(rule.lr), alpha = static_cast<T>(rule.alpha), rest = static_cast<T>(1 - rule.alpha);
-    const T eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay), momentum = static_cast<T>(rule.momentum);
+    const T eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay),
+            momentum = static_cast<T>(rule.momentum);
     T *square = piece.state[0], *buffer = piece.state[1], *mean = piece.state[2];
     for (int64_t i = 0; i < piece.n; ++i) {
       const T d = piece.g[i] + decay * piece.w[i];

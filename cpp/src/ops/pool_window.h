@@ -1,4 +1,5 @@
-// The windows of pooling: strided ones, and the adaptive ones that divide an axis into a given number of overlapping parts.
+// The windows of pooling: strided ones, and the adaptive ones that divide an axis into a given number of overlapping
+// parts.
 #pragma once
 
 #include "ops/window.h"
@@ -17,9 +18,7 @@ struct PoolAxis {
     return adaptive ? ((o + 1) * window.input + window.output - 1) / window.output - begin(o) : window.kernel;
   }
   /// The most taps of any window.
-  int64_t max_taps() const {
-    return adaptive ? (window.input + window.output - 1) / window.output + 1 : window.kernel;
-  }
+  int64_t max_taps() const { return adaptive ? (window.input + window.output - 1) / window.output + 1 : window.kernel; }
   /// Positions that a window of average pooling is said to have when padding counts: those up to the padded end.
   int64_t padded_taps(int64_t o) const {
     const int64_t limit = window.input + window.pad_after - begin(o);

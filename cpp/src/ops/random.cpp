@@ -25,7 +25,8 @@ void fill_uniform(Tensor& x, double low, double high) {
   check_floating("uniform", x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<RandomKernels<T>>(x.device()).uniform(x.numel(), next_stream(), static_cast<T>(low), static_cast<T>(high), x.data<T>());
+    kernels<RandomKernels<T>>(x.device())
+        .uniform(x.numel(), next_stream(), static_cast<T>(low), static_cast<T>(high), x.data<T>());
   });
   x.impl()->storage->bump_version();
 }
@@ -34,7 +35,8 @@ void fill_normal(Tensor& x, double mean, double std) {
   check_floating("normal", x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<RandomKernels<T>>(x.device()).normal(x.numel(), next_stream(), static_cast<T>(mean), static_cast<T>(std), x.data<T>());
+    kernels<RandomKernels<T>>(x.device())
+        .normal(x.numel(), next_stream(), static_cast<T>(mean), static_cast<T>(std), x.data<T>());
   });
   x.impl()->storage->bump_version();
 }

@@ -57,7 +57,8 @@ Tensor finish(const Tensor& reduced, const std::vector<Run>& runs, bool keepdim)
   if (keepdim) return reduced;
   Shape shape;
   for (int axis = 0; axis < reduced.rank(); ++axis) {
-    const bool gone = std::any_of(runs.begin(), runs.end(), [&](const Run& run) { return axis >= run.first && axis < run.last; });
+    const bool gone =
+        std::any_of(runs.begin(), runs.end(), [&](const Run& run) { return axis >= run.first && axis < run.last; });
     if (!gone) shape.push_back(reduced.shape()[axis]);
   }
   return reduced.reshape(shape);
@@ -102,17 +103,19 @@ Extreme extreme_run(const char* op, int sign, const Tensor& x, const Run& run) {
   Extreme result{empty_like(x, shape), empty(shape, {DType::kInt64, x.device()})};
   dispatch_numeric(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<ReduceKernels<T>>(x.device()).extreme(g, sign, x.data<T>(), result.values.data<T>(), result.index.data<int64_t>());
+    kernels<ReduceKernels<T>>(x.device())
+        .extreme(g, sign, x.data<T>(), result.values.data<T>(), result.index.data<int64_t>());
   });
   if (!grad_needed({&x})) return result;
-  result.values = record(op, result.values, {&x}, [g, index = result.index, from = x.shape()](const Tensor& gy) -> Gradients {
-    Tensor gx = empty_like(gy, from);
-    dispatch_floating(gy.dtype(), [&](auto t) {
-      using T = decltype(t);
-      kernels<ReduceKernels<T>>(gy.device()).scatter(g, gy.data<T>(), index.data<int64_t>(), gx.data<T>());
-    });
-    return {gx};
-  });
+  result.values =
+      record(op, result.values, {&x}, [g, index = result.index, from = x.shape()](const Tensor& gy) -> Gradients {
+        Tensor gx = empty_like(gy, from);
+        dispatch_floating(gy.dtype(), [&](auto t) {
+          using T = decltype(t);
+          kernels<ReduceKernels<T>>(gy.device()).scatter(g, gy.data<T>(), index.data<int64_t>(), gx.data<T>());
+        });
+        return {gx};
+      });
   return result;
 }
 
@@ -152,8 +155,10 @@ Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdim) {
   check(x.defined(), "argmax", "expected a tensor; got an undefined one.");
   Tensor values = x.detach();
   if (x.dtype() == DType::kBool) values = values.to(DType::kInt64);
-  const std::vector<Run> runs = axis ? std::vector<Run>{{normalize_axis("argmax", *axis, x.rank()), normalize_axis("argmax", *axis, x.rank()) + 1}}
-                                     : std::vector<Run>{{0, x.rank()}};
+  const std::vector<Run> runs =
+      axis
+          ? std::vector<Run>{{normalize_axis("argmax", *axis, x.rank()), normalize_axis("argmax", *axis, x.rank()) + 1}}
+          : std::vector<Run>{{0, x.rank()}};
   return finish(extreme_run("argmax", 1, values, runs[0]).index, runs, keepdim);
 }
 

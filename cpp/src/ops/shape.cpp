@@ -10,7 +10,8 @@
 
 namespace cnnx {
 
-// ---- Views -----------------------------------------------------------------------------------------------------------
+// ---- Views
+// -----------------------------------------------------------------------------------------------------------
 
 Tensor Tensor::reshape(const Shape& wanted) const {
   Shape target = wanted;
@@ -65,7 +66,8 @@ Tensor Tensor::unsqueeze(int axis) const {
   return reshape(target);
 }
 
-// ---- Block copies ----------------------------------------------------------------------------------------------------
+// ---- Block copies
+// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -148,7 +150,8 @@ Tensor concat(std::span<const Tensor> tensors, int axis) {
     check_like(op, "all tensors", first, x);
     Shape others = x.shape();
     if (others.rank() == shape.rank()) others[at] = first.shape()[at];
-    check(others == first.shape(), op, "shapes must agree but for axis {}; got {} and {}.", at, first.shape(), x.shape());
+    check(others == first.shape(), op, "shapes must agree but for axis {}; got {} and {}.", at, first.shape(),
+          x.shape());
     shape[at] += x.shape()[at];
   }
   Tensor y = empty_like(first, shape);
@@ -184,10 +187,10 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value) {
   std::array<int64_t, Shape::kMaxRank> position{};
   for (size_t i = 0; i < padding.size(); i += 2) {
     const int axis = x.rank() - 1 - static_cast<int>(i / 2);
-    check(padding[i] >= 0 && padding[i + 1] >= 0, op, "padding must not be negative; got {} and {}. Use slicing to crop.", padding[i],
-          padding[i + 1]);
-    check(padding[i] < (int64_t{1} << 31) && padding[i + 1] < (int64_t{1} << 31), op, "padding must be less than 2^31; got {} and {}.",
-          padding[i], padding[i + 1]);
+    check(padding[i] >= 0 && padding[i + 1] >= 0, op,
+          "padding must not be negative; got {} and {}. Use slicing to crop.", padding[i], padding[i + 1]);
+    check(padding[i] < (int64_t{1} << 31) && padding[i + 1] < (int64_t{1} << 31), op,
+          "padding must be less than 2^31; got {} and {}.", padding[i], padding[i + 1]);
     position[static_cast<size_t>(axis)] = padding[i];
     shape[axis] += padding[i] + padding[i + 1];
   }
@@ -201,7 +204,8 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value) {
   });
 }
 
-// ---- First-axis indexing ---------------------------------------------------------------------------------------------
+// ---- First-axis indexing
+// ---------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -209,13 +213,15 @@ Tensor gather(const char* op, const Tensor& x, std::vector<int64_t> rows, const 
   Tensor y = empty_like(x, shape);
   const int64_t length = x.shape()[0], row_values = length ? x.numel() / length : 0;
   const auto count = static_cast<int64_t>(rows.size());
-  kernels<ShapeKernels>(x.device()).gather_rows(count, row_values * dtype_size(x.dtype()), x.raw_data(), rows.data(), y.raw_data());
+  kernels<ShapeKernels>(x.device())
+      .gather_rows(count, row_values * dtype_size(x.dtype()), x.raw_data(), rows.data(), y.raw_data());
   if (!grad_needed({&x})) return y;
   return record(op, y, {&x}, [=, from = x.shape(), index = std::move(rows)](const Tensor& gy) -> Gradients {
     Tensor gx = empty_like(gy, from);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
-      kernels<RowKernels<T>>(gy.device()).scatter_add(count, length, row_values, gy.data<T>(), index.data(), gx.data<T>());
+      kernels<RowKernels<T>>(gy.device())
+          .scatter_add(count, length, row_values, gy.data<T>(), index.data(), gx.data<T>());
     });
     return {gx};
   });
@@ -232,7 +238,8 @@ Shape with_first(const Shape& shape, int64_t length) {
 Tensor Tensor::select(int64_t index) const {
   check<std::out_of_range>(rank() > 0, "index", "a tensor without axes cannot be indexed. Use item().");
   const int64_t length = shape()[0];
-  check<std::out_of_range>(index >= -length && index < length, "index", "index must lie in [{}, {}); got {}.", -length, length, index);
+  check<std::out_of_range>(index >= -length && index < length, "index", "index must lie in [{}, {}); got {}.", -length,
+                           length, index);
   const Shape rest(std::span(shape().begin() + 1, shape().end()));
   return gather("index", *this, {index < 0 ? index + length : index}, rest);
 }
@@ -254,12 +261,14 @@ Tensor Tensor::slice(int64_t start, int64_t stop, int64_t step) const {
 
 Tensor Tensor::index_rows(const Tensor& rows) const {
   check<std::out_of_range>(rank() > 0, "index", "a tensor without axes cannot be indexed.");
-  check(rows.defined() && rows.dtype() == DType::kInt64 && rows.rank() == 1, "index", "expected a one-axis int64 tensor of row numbers.");
+  check(rows.defined() && rows.dtype() == DType::kInt64 && rows.rank() == 1, "index",
+        "expected a one-axis int64 tensor of row numbers.");
   const int64_t length = shape()[0];
   const Tensor host = rows.to(Device());
   std::vector<int64_t> index(host.data<int64_t>(), host.data<int64_t>() + host.numel());
   for (int64_t& row : index) {
-    check<std::out_of_range>(row >= -length && row < length, "index", "row numbers must lie in [{}, {}); got {}.", -length, length, row);
+    check<std::out_of_range>(row >= -length && row < length, "index", "row numbers must lie in [{}, {}); got {}.",
+                             -length, length, row);
     if (row < 0) row += length;
   }
   const auto count = static_cast<int64_t>(index.size());

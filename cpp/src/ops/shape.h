@@ -1,4 +1,5 @@
-// Kernels that move values without computing: transpose, blocks of rows, constant borders. Sizes are in bytes or values.
+// Kernels that move values without computing: transpose, blocks of rows, constant borders. Sizes are in bytes or
+// values.
 #pragma once
 
 #include <array>

@@ -54,7 +54,8 @@ void forward_block(int64_t length, int64_t inner, int64_t width, bool logarithm,
   }
   for (int64_t j = 0; j < width; ++j) sum[j] = logarithm ? largest[j] + std::log(sum[j]) : T(1) / sum[j];
   for (int64_t i = 0; i < length; ++i) {
-    for (int64_t j = 0; j < width; ++j) y[i * inner + j] = logarithm ? x[i * inner + j] - sum[j] : y[i * inner + j] * sum[j];
+    for (int64_t j = 0; j < width; ++j)
+      y[i * inner + j] = logarithm ? x[i * inner + j] - sum[j] : y[i * inner + j] * sum[j];
   }
 }
 
@@ -115,7 +116,9 @@ template <class T>
 void backward(const ReduceGeometry& g, bool logarithm, const T* y, const T* gy, T* gx) {
   for_each_slice(
       g, [=](int64_t at) { backward_row(g.length, logarithm, y + at, gy + at, gx + at); },
-      [=](int64_t at, int64_t width) { backward_block(g.length, g.inner, width, logarithm, y + at, gy + at, gx + at); });
+      [=](int64_t at, int64_t width) {
+        backward_block(g.length, g.inner, width, logarithm, y + at, gy + at, gx + at);
+      });
 }
 
 template <class T>

@@ -1,5 +1,5 @@
-// Element-wise functions of one tensor; neg, exp, log, sqrt, abs and clip. Those of integers that give integers keep the
-// dtype, the others go through float64 to float32.
+// Element-wise functions of one tensor; neg, exp, log, sqrt, abs and clip. Those of integers that give integers keep
+// the dtype, the others go through float64 to float32.
 #include "ops/unary.h"
 
 #include <limits>
@@ -17,7 +17,8 @@ bool keeps_integers(UnaryOp op) {
 }
 
 bool backward_needs_output(UnaryOp op) {
-  return op == UnaryOp::kExp || op == UnaryOp::kSqrt || op == UnaryOp::kRelu || op == UnaryOp::kSigmoid || op == UnaryOp::kTanh;
+  return op == UnaryOp::kExp || op == UnaryOp::kSqrt || op == UnaryOp::kRelu || op == UnaryOp::kSigmoid ||
+         op == UnaryOp::kTanh;
 }
 
 bool backward_needs_input(UnaryOp op) { return op != UnaryOp::kNeg && !backward_needs_output(op); }
@@ -31,7 +32,8 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<UnaryKernels<T>>(x.device()).forward(op, x.numel(), static_cast<T>(a), static_cast<T>(b), x.data<T>(), y.data<T>());
+    kernels<UnaryKernels<T>>(x.device())
+        .forward(op, x.numel(), static_cast<T>(a), static_cast<T>(b), x.data<T>(), y.data<T>());
   });
   if (!is_floating(given)) return y.to(keeps_integers(op) ? DType::kInt64 : DType::kFloat32);
   if (!grad_needed({&x})) return y;
@@ -44,7 +46,8 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
                     const T* vx = saved_x.defined() ? saved_x.get(name).template data<T>() : nullptr;
                     const T* vy = saved_y.defined() ? saved_y.get(name).template data<T>() : nullptr;
                     kernels<UnaryKernels<T>>(gy.device())
-                        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), vx, vy, gy.data<T>(), gx.data<T>());
+                        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), vx, vy, gy.data<T>(),
+                                  gx.data<T>());
                   });
                   return {gx};
                 });
@@ -58,7 +61,8 @@ Tensor abs(const Tensor& x) { return unary(UnaryOp::kAbs, "abs", x); }
 
 Tensor clip(const Tensor& x, std::optional<double> min, std::optional<double> max) {
   check(min || max, "clip", "expected min, max or both; got neither.");
-  check(!min || !max || *min <= *max, "clip", "min must not exceed max; got min={}, max={}.", min.value_or(0), max.value_or(0));
+  check(!min || !max || *min <= *max, "clip", "min must not exceed max; got min={}, max={}.", min.value_or(0),
+        max.value_or(0));
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   return unary(UnaryOp::kClip, "clip", x, min.value_or(-kInfinity), max.value_or(kInfinity));
 }

@@ -1,4 +1,5 @@
-// The element-wise functions of one tensor, activations included: kernels, and the recorded call that all of them share.
+// The element-wise functions of one tensor, activations included: kernels, and the recorded call that all of them
+// share.
 #pragma once
 
 #include "cnnx/tensor.h"

@@ -72,7 +72,8 @@ void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* 
     case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i] * (T(1) - y[i]); });
     case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (T(1) - y[i] * y[i]); });
     case UnaryOp::kGelu:
-      return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (vmath::normal_cdf(x[i]) + x[i] * vmath::normal_pdf(x[i])); });
+      return for_each(n,
+                      [=](int64_t i) { gx[i] = gy[i] * (vmath::normal_cdf(x[i]) + x[i] * vmath::normal_pdf(x[i])); });
     case UnaryOp::kGeluTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * gelu_tanh_slope(x[i]); });
     case UnaryOp::kSilu: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * silu_slope(x[i]); });
   }

@@ -1,7 +1,8 @@
 // exp, tanh, logistic and the normal distribution function in forms that the compiler turns into vector code for float.
 //
-// Polynomials: exp is a Taylor expansion after reduction to |r| <= ln(2) / 2; tanh near 0 has the coefficients of Cephes'
-// tanhf (Moshier); the normal tail uses formula 7.1.26 of Abramowitz and Stegun. For double the C library is called.
+// Polynomials: exp is a Taylor expansion after reduction to |r| <= ln(2) / 2; tanh near 0 has the coefficients of
+// Cephes' tanhf (Moshier); the normal tail uses formula 7.1.26 of Abramowitz and Stegun. For double the C library is
+// called.
 #pragma once
 
 #include <bit>

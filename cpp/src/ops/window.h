@@ -1,4 +1,5 @@
-// Where a sliding window falls along one axis: the size formula of convolution and pooling, and what to do when it does not fit.
+// Where a sliding window falls along one axis: the size formula of convolution and pooling, and what to do when it does
+// not fit.
 #pragma once
 
 #include <algorithm>
@@ -41,10 +42,10 @@ struct Window2d {
   WindowAxis w;
 };
 
-/// Both axes of a window over an image of input_h x input_w. The output is (in + pads - extent) / stride + 1, rounded as
-/// `fit` says (kDefault: the global mode). Raises std::invalid_argument for bad arguments, a window larger than the padded
-/// input, and with kStrict for a size that does not fit, naming the neighbouring sizes that do.
-/// In ceil mode the last window must start inside the input or the padding before it.
+/// Both axes of a window over an image of input_h x input_w. The output is (in + pads - extent) / stride + 1, rounded
+/// as `fit` says (kDefault: the global mode). Raises std::invalid_argument for bad arguments, a window larger than the
+/// padded input, and with kStrict for a size that does not fit, naming the neighbouring sizes that do. In ceil mode the
+/// last window must start inside the input or the padding before it.
 Window2d make_window2d(std::string_view op, int64_t input_h, int64_t input_w, Pair kernel, Pair stride, Pair dilation,
                        const Padding& padding, Fit fit);
 

@@ -96,7 +96,9 @@ class RandomAffine:
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         n, _, height, width = images.shape
         centre = np.array([(height - 1) / 2, (width - 1) / 2], np.float32)
-        grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).reshape(2, -1).astype(np.float32)
+        grid = (
+            np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).reshape(2, -1).astype(np.float32)
+        )
         moved = centre + rng.uniform(-self.shift, self.shift, (n, 2)).astype(np.float32)
         source = self._matrices(n, rng) @ (grid - centre[:, np.newaxis]) + moved[:, :, np.newaxis]
         corner = np.floor(source).astype(np.int64)

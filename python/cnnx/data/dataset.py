@@ -57,9 +57,13 @@ class ArrayDataset:
             pixels = pixels / np.float32(255)
         numbers = np.asarray(labels)
         if numbers.ndim != 1 or not (np.issubdtype(numbers.dtype, np.integer) or numbers.size == 0):
-            raise ValueError(f"[ArrayDataset] expected a vector of integer labels; got {numbers.dtype} {numbers.shape}.")
+            raise ValueError(
+                f"[ArrayDataset] expected a vector of integer labels; got {numbers.dtype} {numbers.shape}."
+            )
         if len(numbers) != len(pixels):
-            raise ValueError(f"[ArrayDataset] expected a label an image; got {len(pixels)} images and {len(numbers)} labels.")
+            raise ValueError(
+                f"[ArrayDataset] expected a label an image; got {len(pixels)} images and {len(numbers)} labels."
+            )
         if numbers.size and numbers.min() < 0:
             raise ValueError(f"[ArrayDataset] labels must not be negative; got {numbers.min()}.")
         self.images: Images = np.ascontiguousarray(pixels, np.float32)
@@ -128,7 +132,9 @@ def random_split(dataset: Dataset, fractions: Sequence[float], seed: int = 0) ->
         [1293, 144]
     """
     if any(f < 0 for f in fractions) or sum(fractions) > 1 + 1e-9:
-        raise ValueError(f"[random_split] fractions must not be negative and add up to 1 at most; got {list(fractions)}.")
+        raise ValueError(
+            f"[random_split] fractions must not be negative and add up to 1 at most; got {list(fractions)}."
+        )
     order = np.random.default_rng(seed).permutation(len(dataset))
     ends = np.round(np.cumsum(fractions) * len(dataset)).astype(int)
     return [Subset(dataset, part) for part in np.split(order, ends)[: len(fractions)]]

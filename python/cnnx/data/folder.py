@@ -19,7 +19,9 @@ _EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"
 _MAX_SIDE = 128  # of images whose size nobody gave
 
 
-def load_image(path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+def load_image(
+    path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Reads an image file.
 
     Args:
@@ -110,7 +112,9 @@ class ImageFolder:
         found = [(path, label) for label, name in enumerate(self.classes) for path in self._images_in(name)]
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
             inspected = list(pool.map(_inspect, [path for path, _ in found]))
-        self.broken = [(path, reason) for (path, _), reason in zip(found, inspected, strict=True) if isinstance(reason, str)]
+        self.broken = [
+            (path, reason) for (path, _), reason in zip(found, inspected, strict=True) if isinstance(reason, str)
+        ]
         usable = [(*item, *what) for item, what in zip(found, inspected, strict=True) if not isinstance(what, str)]
         self.paths = [path for path, *_ in usable]
         self.labels: Labels = np.array([label for _, label, *_ in usable], np.int64)
@@ -121,14 +125,20 @@ class ImageFolder:
         self._cache_limit = cache_bytes // (self.channels * self.size[0] * self.size[1])
 
     def _find_classes(self, wanted: list[str] | None) -> list[str]:
-        present = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        present = sorted(
+            entry.name for entry in self.root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        )
         if not present:
-            raise ValueError(f"[ImageFolder] {self.root} has no sub-folders. Put the images of each class into a folder of its own.")
+            raise ValueError(
+                f"[ImageFolder] {self.root} has no sub-folders. Put the images of each class into a folder of its own."
+            )
         if wanted is None:
             return present
         unknown = [name for name in present if name not in wanted]
         if unknown:
-            raise ValueError(f"[ImageFolder] {self.root} has classes that the model does not know: {', '.join(unknown)}.")
+            raise ValueError(
+                f"[ImageFolder] {self.root} has classes that the model does not know: {', '.join(unknown)}."
+            )
         return list(wanted)
 
     def _images_in(self, name: str) -> list[Path]:

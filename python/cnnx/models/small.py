@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .._core import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
+from .._core import (
+    AdaptiveAvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+)
 
 __all__ = ["cifar_net", "small_convnet"]
 
@@ -37,7 +48,9 @@ def small_convnet(
     """
     size = min(image_size)
     if size < 4:
-        raise ValueError(f"[small_convnet] images must have at least 4 x 4 pixels; got {image_size[0]} x {image_size[1]}.")
+        raise ValueError(
+            f"[small_convnet] images must have at least 4 x 4 pixels; got {image_size[0]} x {image_size[1]}."
+        )
     layers: list[Module] = []
 
     def convolution(inputs: int, outputs: int, stride: int = 1) -> None:

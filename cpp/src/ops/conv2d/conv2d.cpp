@@ -13,13 +13,13 @@ Conv2dGeometry conv2d_geometry(const Shape& x, const Shape& weight, const ConvOp
         x.rank() == 3 ? " Add a batch axis with unsqueeze(0)." : "");
   check(weight.rank() == 4, op, "expected a weight of shape (K, C / groups, R, S); got shape {}.", weight);
   check(options.groups >= 1, op, "groups must be at least 1; got {}.", options.groups);
-  check(weight[0] % options.groups == 0 && weight[0] > 0, op, "out channels must be a positive multiple of groups; got {} and groups {}.",
-        weight[0], options.groups);
+  check(weight[0] % options.groups == 0 && weight[0] > 0, op,
+        "out channels must be a positive multiple of groups; got {} and groups {}.", weight[0], options.groups);
   check(weight[1] > 0 && x[1] == weight[1] * options.groups, op,
         "expected {} input channels (weight is {}{}); got input of shape {}.", weight[1] * options.groups, weight,
         options.groups > 1 ? format(", groups {}", options.groups) : "", x);
-  const Window2d window =
-      make_window2d(op, x[2], x[3], {weight[2], weight[3]}, options.stride, options.dilation, options.padding, options.fit);
+  const Window2d window = make_window2d(op, x[2], x[3], {weight[2], weight[3]}, options.stride, options.dilation,
+                                        options.padding, options.fit);
   return {x[0], x[1], weight[0], options.groups, window.h, window.w};
 }
 
@@ -73,8 +73,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   check_like(op, "weight", x, weight);
   check_like(op, "bias", x, bias);
   const Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
-  check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.", g.out_channels,
-        bias.defined() ? bias.shape() : Shape());
+  check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
+        g.out_channels, bias.defined() ? bias.shape() : Shape());
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);

@@ -28,7 +28,8 @@ void for_each_tap_row(const Conv2dGeometry& g, F fn) {
 
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void*) {
-  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(), stride = g.w.stride;
+  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(),
+                stride = g.w.stride;
   parallel_for(g.batch * g.out_channels, item_grain(plane * taps), [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t k = unit % g.out_channels, n = unit / g.out_channels;
@@ -51,7 +52,8 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, 
 
 template <class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void*) {
-  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(), stride = g.w.stride;
+  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(),
+                stride = g.w.stride;
   parallel_for(g.batch * g.in_channels, item_grain(plane * taps * multiplier), [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t c = unit % g.in_channels, n = unit / g.in_channels;
@@ -76,7 +78,8 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
 
 template <class T>
 void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void*) {
-  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(), stride = g.w.stride;
+  const int64_t taps = g.h.kernel * g.w.kernel, plane = g.output_plane(), multiplier = g.group_out(),
+                stride = g.w.stride;
   parallel_for(g.out_channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       std::fill(gw + k * taps, gw + (k + 1) * taps, T(0));
@@ -102,7 +105,8 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 }
 
 template <class T>
-constexpr DepthwiseConv2d<T> kTable{{"depthwise", accepts, workspace_bytes, forward<T>, backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
+constexpr DepthwiseConv2d<T> kTable{{"depthwise", accepts, workspace_bytes, forward<T>, backward_input<T>,
+                                     backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

@@ -55,7 +55,8 @@ void col2im(const Conv2dGeometry& g, int64_t channels, const T* col, int64_t ld,
           const T* in = col + (at - begin) - row_first;  // indexed by ow
           at += row_last - row_first;
           if (ih < 0 || ih >= g.h.input) continue;
-          const int64_t from = std::clamp(inside.first, row_first, row_last), to = std::clamp(inside.last, from, row_last);
+          const int64_t from = std::clamp(inside.first, row_first, row_last),
+                        to = std::clamp(inside.last, from, row_last);
           T* out = x + ih * g.w.input;
           if (g.w.stride == 1) {
             for (int64_t ow = from; ow < to; ++ow) out[ow + shift] += in[ow];

@@ -1,9 +1,9 @@
 // Convolution as a matrix product over im2col columns; takes every geometry.
 //
 // Forward: y (K, positions) = w (K, C R S) times columns. Backward through the input: columns = w^T gy, added back by
-// col2im. Backward through the weight: gy times the columns transposed. Columns are made for a block of output positions at
-// a time that fits in cache, so the whole im2col matrix never exists. A 1x1 kernel with stride 1 and no padding needs no
-// columns: the image is the matrix.
+// col2im. Backward through the weight: gy times the columns transposed. Columns are made for a block of output
+// positions at a time that fits in cache, so the whole im2col matrix never exists. A 1x1 kernel with stride 1 and no
+// padding needs no columns: the image is the matrix.
 //
 // Each pass cuts its work into units by geometry alone and deals them in runs to at most kSlots slots, which own the
 // workspace; threads take slots. Results therefore do not depend on the number of threads.
@@ -143,8 +143,8 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
 
 /// gw[group] (=|+=) gy times columns^T for one image and block of positions; `multiply` is gemm or parallel_gemm.
 template <class T, class Multiply>
-void add_weight_product(const Conv2dGeometry& g, const Blocks<T>& blocks, int64_t unit, bool first, const T* x, const T* gy, T* gw,
-                        T* columns, Multiply multiply) {
+void add_weight_product(const Conv2dGeometry& g, const Blocks<T>& blocks, int64_t unit, bool first, const T* x,
+                        const T* gy, T* gw, T* columns, Multiply multiply) {
   const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
   const int64_t begin = unit % blocks.count * blocks.positions, n = std::min(plane - begin, blocks.positions);
   for (int64_t group = 0; group < g.groups; ++group) {
@@ -152,15 +152,17 @@ void add_weight_product(const Conv2dGeometry& g, const Blocks<T>& blocks, int64_
     const T* image = x + image_group * g.group_in() * g.input_plane();
     const bool pointwise = is_pointwise(g);
     if (!pointwise) im2col(g, g.group_in(), image, begin, begin + n, columns, n);
-    multiply(false, true, K, CRS, n, T(1), gy + image_group * K * plane + begin, plane, pointwise ? image + begin : columns,
-             pointwise ? plane : n, first ? T(0) : T(1), gw + group * K * CRS, CRS);
+    multiply(false, true, K, CRS, n, T(1), gy + image_group * K * plane + begin, plane,
+             pointwise ? image + begin : columns, pointwise ? plane : n, first ? T(0) : T(1), gw + group * K * CRS,
+             CRS);
   }
 }
 
 template <class T>
 void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace) {
   const Blocks<T> blocks(g);
-  const int64_t partials = partial_count<T>(g), weight = g.out_channels * g.filter_size(), units = g.batch * blocks.count;
+  const int64_t partials = partial_count<T>(g), weight = g.out_channels * g.filter_size(),
+                units = g.batch * blocks.count;
   T* const columns = static_cast<T*>(workspace);
   if (units == 0) {
     std::fill(gw, gw + weight, T(0));
@@ -173,7 +175,8 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
     parallel_for(partials, 1, [&](int64_t begin, int64_t end) {
       for (int64_t part = begin; part < end; ++part) {
         for (int64_t unit = part; unit < units; unit += partials) {
-          add_weight_product(g, blocks, unit, unit == part, x, gy, sums + part * weight, columns + part * blocks.values, gemm<T>);
+          add_weight_product(g, blocks, unit, unit == part, x, gy, sums + part * weight, columns + part * blocks.values,
+                             gemm<T>);
         }
       }
     });
@@ -188,8 +191,8 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 }
 
 template <class T>
-constexpr Im2colConv2d<T> kTable{
-    {"im2col", accepts, workspace_bytes<T>, forward<T>, backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
+constexpr Im2colConv2d<T> kTable{{"im2col", accepts, workspace_bytes<T>, forward<T>, backward_input<T>,
+                                  backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 
