@@ -1,0 +1,78 @@
+// Modules, optimisers and files from C++, as an embedding program uses them.
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "cnnx/cnnx.h"
+
+using cnnx::Tensor;
+
+namespace {
+
+cnnx::Sequential make_net() {
+  return cnnx::Sequential(cnnx::Conv2d(1, 4, 3, {.padding = 1}), cnnx::BatchNorm2d(4), cnnx::ReLU(),
+                          cnnx::MaxPool2d(2), cnnx::Flatten(), cnnx::Linear(4 * 16, 3));
+}
+
+struct Residual : cnnx::Module {
+  std::shared_ptr<cnnx::Conv2d> conv = register_module("conv", cnnx::Conv2d(2, 2, 3, {.padding = 1}));
+  Tensor forward(const Tensor& x) override { return x + cnnx::relu((*conv)(x)); }
+};
+
+std::string temporary(const char* name) { return (std::filesystem::temp_directory_path() / name).string(); }
+
+}  // namespace
+
+TEST_CASE("a net trains") {
+  cnnx::manual_seed(0);
+  cnnx::Sequential net = make_net();
+  cnnx::optim::SGD optimizer(net.parameters(), {.lr = 0.1, .momentum = 0.9});
+  const Tensor x = cnnx::randn({12, 1, 8, 8});
+  const Tensor labels = cnnx::arange(0, 12).to(cnnx::DType::kInt64);
+  Tensor classes = cnnx::zeros({12}, {.dtype = cnnx::DType::kInt64});
+  for (int64_t i = 0; i < 12; ++i) classes.data<int64_t>()[i] = labels.data<int64_t>()[i] % 3;
+  double first = 0, last = 0;
+  for (int step = 0; step < 60; ++step) {
+    const Tensor loss = cnnx::cross_entropy(net(x), classes);
+    (step == 0 ? first : last) = loss.item();
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+  }
+  CHECK(first > 0.9);
+  CHECK(last < 0.05);
+}
+
+TEST_CASE("own modules and their parameters") {
+  Residual block;
+  CHECK(block.named_parameters().front().first == "conv.weight");
+  CHECK(block(cnnx::ones({1, 2, 4, 4})).shape() == cnnx::Shape{1, 2, 4, 4});
+  CHECK_FALSE(block.is_describable());
+}
+
+TEST_CASE("save and load") {
+  cnnx::Sequential net = make_net();
+  net(cnnx::randn({4, 1, 8, 8}));
+  net.eval();
+  const std::string path = temporary("cnnx_test_model.safetensors");
+  cnnx::save(net, path, {{"note", "by a test"}});
+  const cnnx::ModulePtr loaded = cnnx::load(path);
+  const Tensor x = cnnx::randn({2, 1, 8, 8});
+  CHECK(loaded(x).to_vector() == net(x).to_vector());
+  CHECK(cnnx::load_safetensors(path).metadata.at("note") == "by a test");
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << "damaged";
+  CHECK_THROWS_AS(cnnx::load(path), std::invalid_argument);
+  std::filesystem::remove(path);
+  CHECK_THROWS_AS(cnnx::load(path), std::runtime_error);
+}
+
+TEST_CASE("architectures as text") {
+  cnnx::Sequential net = make_net();
+  const std::string json = cnnx::architecture_json(net);
+  CHECK(cnnx::module_from_json(json)->repr() == net.repr());
+  Residual block;
+  CHECK_THROWS_AS(cnnx::architecture_json(block), std::invalid_argument);
+  CHECK_THROWS_AS(cnnx::module_from_json("{"), std::invalid_argument);
+}
