@@ -508,13 +508,24 @@ Example:
         "A tensor on the memory of any object with __dlpack__ (CPU, row-major), without a copy.");
 }
 
+/// Tells the tensor that its Python object is gone.
+void forget_object(PyTypeObject* type) {
+  type->tp_dealloc = [](PyObject* self) {
+    if (const void* value = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr()) {
+      if (const auto& tensor = *static_cast<const Tensor*>(value); tensor.defined()) tensor.binding() = nullptr;
+    }
+    Py_TYPE(self)->tp_base->tp_dealloc(self);  // pybind11's, which this one stands in for
+  };
+}
+
 }  // namespace
 
 void bind_tensor(py::module_& m) {
   bind_dtype_and_device(m);
   py::class_<Tensor> cls(m, "Tensor",
                          "A row-major array of float32, float64, int64 or bool, with an optional gradient record. "
-                         "Images are (N, C, H, W).");
+                         "Images are (N, C, H, W).",
+                         py::is_final(), py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
   cls.attr("__array_priority__") = 1000;
   cls.attr("__array_ufunc__") = py::none();  // NumPy leaves array * tensor to Tensor.__rmul__
   cls.def_property_readonly(

@@ -47,6 +47,18 @@ inline bool load_integers(py::handle source, std::vector<int64_t>& values) {
 
 namespace pybind11::detail {
 
+/// A tensor is always the same Python object, as long as that lives: `layer.weight is layer.weight`.
+template <>
+struct type_caster<cnnx::Tensor> : type_caster_base<cnnx::Tensor> {
+  static handle cast(const cnnx::Tensor& tensor, return_value_policy, handle parent) {
+    auto*& known = reinterpret_cast<PyObject*&>(tensor.binding());
+    if (known) return handle(known).inc_ref();
+    const handle made = type_caster_base<cnnx::Tensor>::cast(tensor, return_value_policy::copy, parent);
+    known = made.ptr();
+    return made;
+  }
+};
+
 template <>
 struct type_caster<cnnx::Pair> {
   PYBIND11_TYPE_CASTER(cnnx::Pair, const_name("int | tuple[int, int]"));

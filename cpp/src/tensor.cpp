@@ -128,6 +128,7 @@ TensorImpl& deref(const std::shared_ptr<TensorImpl>& impl) {
 }
 }  // namespace
 
+void*& Tensor::binding() const { return deref(impl_).binding; }
 const Shape& Tensor::shape() const { return deref(impl_).shape; }
 DType Tensor::dtype() const { return deref(impl_).dtype; }
 Device Tensor::device() const { return deref(impl_).storage->device(); }

@@ -13,6 +13,7 @@ struct TensorImpl {
   Shape shape;
   DType dtype = DType::kFloat32;
   std::shared_ptr<Node> node;  // null: no gradient flows here
+  void* binding = nullptr;     // a language binding's own
 };
 
 /// A tensor on an existing buffer, without a gradient record.

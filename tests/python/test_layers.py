@@ -94,7 +94,7 @@ def test_init_has_torchs_distribution(name, options):
 
 def test_init_works_on_parameters():
     layer = cnnx.Linear(3, 2)
-    assert cnnx.init.zeros_(layer.weight).requires_grad
+    assert cnnx.init.zeros_(layer.weight) is layer.weight
     assert layer.weight.tolist() == [[0, 0, 0], [0, 0, 0]]
     assert layer.weight.requires_grad
 

@@ -118,6 +118,22 @@ def test_pickle_and_copy(requires_grad):
     assert abs(t.detach()).sum().item() > 0
 
 
+def test_a_tensor_is_one_object():
+    layer = cnnx.Linear(2, 3)
+    weight = layer.weight
+    assert layer.weight is weight
+    assert next(iter(layer.parameters())) is weight
+    assert {weight: 1}[layer.weight] == 1
+    assert weight in set(layer.parameters())
+    layer(cnnx.ones(1, 2)).sum().backward()
+    assert weight.grad is layer.weight.grad
+    copies = [weight.detach() for _ in range(2)]
+    assert copies[0] is not copies[1]
+    del layer
+    gc.collect()
+    assert weight.shape == (3, 2)
+
+
 def test_repr():
     assert repr(cnnx.tensor([1.0, 2.5])) == "tensor([1., 2.5])"
     assert repr(cnnx.tensor([[1, 2], [3, 4]])) == "tensor([[1, 2],\n        [3, 4]])"

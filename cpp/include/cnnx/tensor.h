@@ -122,6 +122,8 @@ class CNNX_API Tensor {
   Tensor argmax(std::optional<int> axis = std::nullopt, bool keepdim = false) const;
 
   const std::shared_ptr<TensorImpl>& impl() const { return impl_; }
+  /// For a language binding: where it keeps the one object that stands for this tensor and all copies of the handle.
+  void*& binding() const;
 
  private:
   std::shared_ptr<TensorImpl> impl_;
