@@ -1,0 +1,141 @@
+// The inner loops of direct convolution: a stride-1 sweep of many filters over padded planes.
+#pragma once
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "ops/conv2d/padded.h"
+#include "ops/simd.h"
+#include "parallel.h"
+
+namespace cnnx::CNNX_ISA {
+
+inline constexpr int kTileVectors = 3;  // of neighbouring outputs
+inline constexpr int kTileFilters =
+    kVectorRegisters == 32 ? 8 : 4;  // times 3 accumulators and 3 inputs fit the registers
+
+/// y[o][dest(p)] = bias[o] + sum over channels c and taps t of w[o][c][t] * x[c][p + taps[t]].
+struct Sweep {
+  Padded source;
+  int64_t channels = 0;
+  std::vector<int64_t> taps;         // offsets into a padded plane
+  std::vector<int64_t> tap_indices;  // their places in the filter
+  int64_t filters = 0;
+  int64_t filter_stride = 0, channel_stride = 0;  // of the weights
+  // Outputs (i, j), i < rows, j < cols, are written to first + i * row_step + j * col_step of a plane of dest_plane
+  // values.
+  int64_t rows = 0, cols = 0;
+  int64_t first = 0, row_step = 0, col_step = 1, dest_plane = 0;
+
+  int64_t positions() const { return (rows - 1) * source.pitch + cols; }
+  int64_t panels() const { return (filters + kTileFilters - 1) / kTileFilters; }
+  int64_t packed_values() const { return filters * channels * static_cast<int64_t>(taps.size()); }
+};
+
+/// Reorders the weights of one group to [panel][channel][tap][filter of the panel].
+template <class T>
+void pack_panel(const Sweep& s, const T* w, int64_t panel, T* packed) {
+  const int64_t begin = panel * kTileFilters, width = std::min<int64_t>(kTileFilters, s.filters - begin);
+  T* to = packed + begin * s.channels * static_cast<int64_t>(s.taps.size());
+  for (int64_t c = 0; c < s.channels; ++c) {
+    for (const int64_t tap : s.tap_indices) {
+      const T* from = w + begin * s.filter_stride + c * s.channel_stride + tap;
+      for (int64_t i = 0; i < width; ++i) *to++ = from[i * s.filter_stride];
+    }
+  }
+}
+
+/// out (kFilters, kVectors * lanes) for outputs from x on. `a` is a packed panel.
+template <class T, int kFilters, int kVectors>
+void sweep_tile(const Sweep& s, const T* a, const T* x, T* out) {
+  Vector<T> acc[kFilters][kVectors] = {};
+  const int64_t plane = s.source.plane();
+  const int64_t* const taps = s.taps.data();
+  const auto tap_count = static_cast<int64_t>(s.taps.size());
+  for (int64_t c = 0; c < s.channels; ++c, x += plane) {
+    for (int64_t t = 0; t < tap_count; ++t, a += kFilters) {
+      const T* from = x + taps[t];
+      Vector<T> b[kVectors];
+      for (int v = 0; v < kVectors; ++v) b[v] = load(from + v * kLanes<T>);
+#pragma GCC unroll 8
+      for (int k = 0; k < kFilters; ++k) {
+        for (int v = 0; v < kVectors; ++v) acc[k][v] += a[k] * b[v];
+      }
+    }
+  }
+  for (int k = 0; k < kFilters; ++k) {
+    for (int v = 0; v < kVectors; ++v) store(acc[k][v], out + (k * kVectors + v) * kLanes<T>);
+  }
+}
+
+template <class T>
+using TileFn = void (*)(const Sweep&, const T*, const T*, T*);
+
+template <class T, int... kIndex>
+constexpr std::array<TileFn<T>, sizeof...(kIndex)> make_tiles(std::integer_sequence<int, kIndex...>) {
+  return {sweep_tile<T, kIndex / kTileVectors + 1, kIndex % kTileVectors + 1>...};
+}
+/// By (filters - 1) * kTileVectors + vectors - 1.
+template <class T>
+constexpr auto kTiles = make_tiles<T>(std::make_integer_sequence<int, kTileFilters * kTileVectors>());
+
+/// Writes the outputs [begin, end) of `width` filters from a tile, whose rows have `ld` values, to their planes.
+template <class T>
+void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const T* tile, int64_t ld, const T* bias,
+                T* out) {
+  for (int64_t p = begin; p < end;) {
+    const int64_t i = p / s.source.pitch, j = p - i * s.source.pitch;
+    if (j >= s.cols) {
+      p += s.source.pitch - j;
+      continue;
+    }
+    const int64_t length = std::min(s.cols - j, end - p);
+    T* to = out + s.first + i * s.row_step + j * s.col_step;
+    const T* from = tile + (p - begin);
+    for (int64_t k = 0; k < width; ++k, to += s.dest_plane, from += ld) {
+      const T add = bias ? bias[k] : T(0);
+      if (s.col_step == 1) {
+        for (int64_t l = 0; l < length; ++l) to[l] = from[l] + add;
+      } else {
+        for (int64_t l = 0; l < length; ++l) to[l * s.col_step] = from[l] + add;
+      }
+    }
+    p += length;
+  }
+}
+
+/// Runs the sweep over `units` pairs of image and group whose padded planes lie behind each other. Weights are packed,
+/// one group behind the other; unit u belongs to group u % groups.
+template <class T>
+void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, const T* packed, const T* bias, T* out) {
+  constexpr int64_t kBlock = kTileVectors * kLanes<T>, kChunk = 8 * kBlock;
+  constexpr int64_t kEnoughTasks = 16, kWorthwhile = 1 << 19;  // multiply-adds that pay for waking a thread
+  if (s.rows <= 0 || s.cols <= 0 || units == 0) return;
+  const int64_t positions = s.positions(), chunks = (positions + kChunk - 1) / kChunk, panels = s.panels();
+  const int64_t parts = std::clamp<int64_t>(kEnoughTasks / (units * chunks), 1, panels),
+                run = (panels + parts - 1) / parts;
+  const auto depth = s.channels * static_cast<int64_t>(s.taps.size());
+  const int64_t cost = std::max<int64_t>(1, std::min(positions, kChunk) * run * kTileFilters * depth);
+  parallel_for(units * chunks * parts, std::max<int64_t>(1, kWorthwhile / cost), [&](int64_t task, int64_t last) {
+    T tile[kTileFilters * kBlock];
+    for (; task < last; ++task) {
+      const int64_t part = task % parts, chunk = task / parts % chunks, unit = task / parts / chunks,
+                    group = unit % groups;
+      const T* x = padded + unit * s.channels * s.source.plane();
+      T* y = out + unit * s.filters * s.dest_plane;
+      for (int64_t panel = part * run; panel < std::min(panels, (part + 1) * run); ++panel) {
+        const int64_t k = panel * kTileFilters, width = std::min<int64_t>(kTileFilters, s.filters - k);
+        const T* a = packed + group * s.packed_values() + k * depth;
+        const T* b = bias ? bias + group * s.filters + k : nullptr;
+        for (int64_t p = chunk * kChunk; p < std::min(positions, (chunk + 1) * kChunk); p += kBlock) {
+          const int64_t end = std::min(positions, p + kBlock), vectors = (end - p + kLanes<T> - 1) / kLanes<T>;
+          kTiles<T>[static_cast<size_t>((width - 1) * kTileVectors + vectors - 1)](s, a, x + p, tile);
+          store_tile(s, p, end, width, tile, vectors * kLanes<T>, b, y + k * s.dest_plane);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace cnnx::CNNX_ISA
