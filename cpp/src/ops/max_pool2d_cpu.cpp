@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -32,10 +33,21 @@ void take_row(int64_t count, const T* in, int64_t stride, int32_t tap, T* best, 
   }
 }
 
+/// For each column of a window, the outputs for which it lies inside the image.
+using Columns = std::vector<InsideRange>;
+
+Columns inside_columns(const PoolGeometry& g) {
+  Columns columns;
+  for (int64_t s = 0; s < g.w.window.kernel && !g.w.adaptive; ++s) {
+    columns.push_back(inside_range(g.w.window, s * g.w.window.dilation));
+  }
+  return columns;
+}
+
 /// The part [begin, end) of output row oh of one plane.
 template <bool kSwitches, class T>
-void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best,
-                 int32_t* best_tap) {
+void strided_row(const PoolGeometry& g, const Columns& inside, int64_t oh, int64_t begin, int64_t end, const T* plane,
+                 T* best, int32_t* best_tap) {
   const InsideTaps rows = inside_taps(g.h, oh);
   const auto columns = static_cast<int32_t>(g.w.window.kernel);
   for (int64_t i = begin; i < end; ++i) {
@@ -46,8 +58,8 @@ void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, 
   for (int64_t r = rows.first; r < rows.last; ++r) {
     const T* in = plane + (g.h.begin(oh) + r * g.h.window.dilation) * g.w.input();
     for (int64_t s = 0; s < columns; ++s) {
-      const InsideRange inside = inside_range(g.w.window, s * g.w.window.dilation);
-      const int64_t first = std::max(inside.first, begin), last = std::min(inside.last, end);
+      const InsideRange& range = inside[static_cast<size_t>(s)];
+      const int64_t first = std::max(range.first, begin), last = std::min(range.last, end);
       if (first >= last) continue;
       take_row<kSwitches>(last - first, in + g.w.begin(first) + s * g.w.window.dilation, g.w.window.stride,
                           static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), best + (first - begin),
@@ -58,8 +70,8 @@ void strided_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, 
 
 /// The same for adaptive windows.
 template <bool kSwitches, class T>
-void adaptive_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end, const T* plane, T* best,
-                  int32_t* best_tap) {
+void adaptive_row(const PoolGeometry& g, const Columns&, int64_t oh, int64_t begin, int64_t end, const T* plane,
+                  T* best, int32_t* best_tap) {
   const auto columns = static_cast<int32_t>(g.w.max_taps());
   for (int64_t ow = begin; ow < end; ++ow) {
     const T* corner = plane + g.h.begin(oh) * g.w.input() + g.w.begin(ow);
@@ -78,6 +90,7 @@ void adaptive_row(const PoolGeometry& g, int64_t oh, int64_t begin, int64_t end,
 
 template <bool kSwitches, class Switch, class T>
 void forward_planes(const PoolGeometry& g, const T* x, T* y, Switch* switches) {
+  const Columns columns = inside_columns(g);
   parallel_for(g.planes, item_grain(g.output_plane() * 4), [&](int64_t first, int64_t last) {
     int32_t taps[kRow];
     for (int64_t plane = first; plane < last; ++plane) {
@@ -86,7 +99,7 @@ void forward_planes(const PoolGeometry& g, const T* x, T* y, Switch* switches) {
           const int64_t end = std::min(begin + kRow, g.w.output());
           const int64_t at = plane * g.output_plane() + oh * g.w.output() + begin;
           const auto row = g.w.adaptive ? adaptive_row<kSwitches, T> : strided_row<kSwitches, T>;
-          row(g, oh, begin, end, x + plane * g.input_plane(), y + at, taps);
+          row(g, columns, oh, begin, end, x + plane * g.input_plane(), y + at, taps);
           if constexpr (kSwitches) {
             for (int64_t i = 0; i < end - begin; ++i) switches[at + i] = static_cast<Switch>(taps[i]);
           }

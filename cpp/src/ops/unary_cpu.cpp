@@ -58,6 +58,13 @@ T silu_slope(T x) {
   return s * (T(1) + x * (T(1) - s));
 }
 
+/// `value` where the condition holds, else 0. Taking the value as an argument reads it in any case, which is what lets
+/// the compiler vectorise the loop.
+template <class T>
+T where(bool condition, T value) {
+  return condition ? value : T(0);
+}
+
 template <class T>
 void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* gy, T* gx) {
   switch (op) {
@@ -65,10 +72,10 @@ void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* 
     case UnaryOp::kExp: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i]; });
     case UnaryOp::kLog: return for_each(n, [=](int64_t i) { gx[i] = gy[i] / x[i]; });
     case UnaryOp::kSqrt: return for_each(n, [=](int64_t i) { gx[i] = gy[i] / (2 * y[i]); });
-    case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { gx[i] = x[i] > 0 ? gy[i] : x[i] < 0 ? -gy[i] : T(0); });
-    case UnaryOp::kClip: return for_each(n, [=](int64_t i) { gx[i] = x[i] >= a && x[i] <= b ? gy[i] : T(0); });
-    case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { gx[i] = y[i] <= T(0) ? T(0) : gy[i]; });
-    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { gx[i] = x[i] > T(0) ? gy[i] : a * gy[i]; });
+    case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { gx[i] = where(x[i] > 0, gy[i]) - where(x[i] < 0, gy[i]); });
+    case UnaryOp::kClip: return for_each(n, [=](int64_t i) { gx[i] = where((x[i] >= a) & (x[i] <= b), gy[i]); });
+    case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { gx[i] = where(!(y[i] <= T(0)), gy[i]); });
+    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (x[i] > T(0) ? T(1) : a); });
     case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i] * (T(1) - y[i]); });
     case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (T(1) - y[i] * y[i]); });
     case UnaryOp::kGelu:

@@ -13,8 +13,8 @@ std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 3> cpu{
-      &kernels<DepthwiseConv2d<T>>(Device()), &kernels<DirectConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
+  static const std::array<const Conv2dKernels<T>*, 2> cpu{&kernels<DirectConv2d<T>>(Device()),
+                                                          &kernels<Im2colConv2d<T>>(Device())};
   if (device.is_cuda()) raise_no_cuda();
   return cpu;
 }

@@ -48,8 +48,6 @@ template <class T>
 struct Im2colConv2d : Conv2dKernels<T> {};
 template <class T>
 struct DirectConv2d : Conv2dKernels<T> {};
-template <class T>
-struct DepthwiseConv2d : Conv2dKernels<T> {};
 
 /// The algorithms of a device in order of preference; the last accepts every geometry.
 template <class T>
