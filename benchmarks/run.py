@@ -26,7 +26,9 @@ def run_worker(library: str, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, str(HERE / "worker.py"), library, "--threads", str(arguments.threads)]
     command += ["--seconds", str(arguments.seconds), "--only", arguments.only]
     threads = {"OMP_NUM_THREADS": str(arguments.threads), "CNNX_NUM_THREADS": str(arguments.threads)}
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE, env={**os.environ, **threads})
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=HERE, env={**os.environ, **threads}
+    )
     worker: dict[str, Any] = json.loads(result.stdout)
     return worker
 

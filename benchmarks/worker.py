@@ -49,12 +49,16 @@ def main() -> None:
             results[case.name] = measure(library.net_step(case, images, labels), arguments.seconds)
     for case in CONV_CASES:
         x = rng.standard_normal((arguments.batch, case.in_channels, case.size, case.size), np.float32)
-        w = rng.standard_normal((case.out_channels, case.in_channels // case.groups, case.kernel, case.kernel), np.float32)
+        w = rng.standard_normal(
+            (case.out_channels, case.in_channels // case.groups, case.kernel, case.kernel), np.float32
+        )
         for name, backward in ((f"{case.name}.forward", False), (f"{case.name}.backward", True)):
             if arguments.only in name:
                 results[name] = measure(library.conv_step(case, x, w, backward), arguments.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"library": arguments.library, "version": library.version(), "peak_kib": peak, "results": results}))
+    print(
+        json.dumps({"library": arguments.library, "version": library.version(), "peak_kib": peak, "results": results})
+    )
 
 
 if __name__ == "__main__":

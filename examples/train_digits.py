@@ -30,7 +30,9 @@ def main() -> None:
     train, test = cnnx.data.digits()
     model = Net()
     optimizer = cnnx.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    loader = cnnx.data.DataLoader(train, batch_size=32, shuffle=True, augment=cnnx.data.RandomAffine(degrees=10, shift=0.5))
+    loader = cnnx.data.DataLoader(
+        train, batch_size=32, shuffle=True, augment=cnnx.data.RandomAffine(degrees=10, shift=0.5)
+    )
     for epoch in range(1, 11):
         model.train()
         total = 0.0

@@ -166,7 +166,8 @@ void bind_base(py::module_& m) {
              const auto names = keys(group);
              return std::find(names.begin(), names.end(), name) != names.end();
            })
-      .def("__iter__", [](const ParamGroup& group) { return py::typing::Iterator<py::str>(py::iter(py::cast(keys(group)))); })
+      .def("__iter__",
+           [](const ParamGroup& group) { return py::typing::Iterator<py::str>(py::iter(py::cast(keys(group)))); })
       .def("__len__", [](const ParamGroup& group) { return keys(group).size(); })
       .def("keys", keys, "Names of the entries.")
       .def("__repr__", [](const ParamGroup& group) {

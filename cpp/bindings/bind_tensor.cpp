@@ -525,7 +525,8 @@ void bind_tensor(py::module_& m) {
   py::class_<Tensor> cls(m, "Tensor",
                          "A row-major array of float32, float64, int64 or bool, with an optional gradient record. "
                          "Images are (N, C, H, W).",
-                         py::is_final(), py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
+                         py::is_final(),
+                         py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
   cls.attr("__array_priority__") = 1000;
   cls.attr("__array_ufunc__") = py::none();  // NumPy leaves array * tensor to Tensor.__rmul__
   cls.def_property_readonly(

@@ -6,6 +6,9 @@
 (2, 10)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 try:
     from . import _core
 except ImportError:
@@ -20,7 +23,7 @@ except ImportError:
     )
     from . import _core  # noqa: F401
 
-from . import cuda, data, functional, init, memory, models, optim, testing
+from . import cuda, functional, init, memory, optim
 from ._core import (
     GELU,
     AdaptiveAvgPool2d,
@@ -89,7 +92,29 @@ from ._core import (
 )
 from ._core import __version__ as __version__
 from ._modes import enable_grad, fit_mode, no_grad
-from .training import Evaluation, History, evaluate, fit, predict
+
+if TYPE_CHECKING:
+    from . import data, models, testing
+    from .training import Evaluation, History, evaluate, fit, predict
+
+# What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
+_LAZY_MODULES = ("data", "models", "testing", "training")
+_LAZY_NAMES = {name: "training" for name in ("Evaluation", "History", "evaluate", "fit", "predict")}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(f".{_LAZY_NAMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
 
 __all__ = [
     "GELU",

@@ -12,8 +12,8 @@ using cnnx::Tensor;
 namespace {
 
 cnnx::Sequential make_net() {
-  return cnnx::Sequential(cnnx::Conv2d(1, 4, 3, {.padding = 1}), cnnx::BatchNorm2d(4), cnnx::ReLU(),
-                          cnnx::MaxPool2d(2), cnnx::Flatten(), cnnx::Linear(4 * 16, 3));
+  return cnnx::Sequential(cnnx::Conv2d(1, 4, 3, {.padding = 1}), cnnx::BatchNorm2d(4), cnnx::ReLU(), cnnx::MaxPool2d(2),
+                          cnnx::Flatten(), cnnx::Linear(4 * 16, 3));
 }
 
 struct Residual : cnnx::Module {

@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
   try {
     const cnnx::ModulePtr model = cnnx::load(argv[1]);
     const cnnx::SafeTensors samples = cnnx::load_safetensors(argv[2]);
-    const cnnx::Tensor images = find(samples, "images"), labels = find(samples, "labels"), expected = find(samples, "scores");
+    const cnnx::Tensor images = find(samples, "images"), labels = find(samples, "labels"),
+                       expected = find(samples, "scores");
 
     double worst = 0;
     {
