@@ -23,12 +23,15 @@ py::object get_option(const ParamGroup& group, const std::string& name) {
 }
 
 void set_option(std::map<std::string, double>& options, const std::string& name, const py::handle& value) {
-  if (name == "betas") {
-    const auto betas = value.cast<std::pair<double, double>>();
-    options["beta1"] = betas.first;
-    options["beta2"] = betas.second;
-  } else {
-    options[name] = value.cast<double>();
+  try {
+    if (name == "betas") {
+      std::tie(options["beta1"], options["beta2"]) = value.cast<std::pair<double, double>>();
+    } else {
+      options[name] = value.cast<double>();
+    }
+  } catch (const py::cast_error&) {
+    throw py::type_error("[optim] " + name + " must be " + (name == "betas" ? "a pair of numbers" : "a number") +
+                         "; got " + py::repr(value).cast<std::string>() + ".");
   }
 }
 

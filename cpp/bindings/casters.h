@@ -10,6 +10,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include "cnnx/cnnx.h"
+#include "cnnx/optim.h"
 
 namespace py = pybind11;
 
@@ -47,9 +48,36 @@ inline bool load_integers(py::handle source, std::vector<int64_t>& values) {
 
 namespace pybind11::detail {
 
+/// Base of the casters of classes that Python can make without running __init__, by `Class.__new__(Class)`: such an
+/// object is refused, where pybind11 would hand out memory that no constructor has touched.
+template <class Caster>
+struct initialised_only : Caster {
+  using Caster::Caster;
+  bool load(handle source, bool convert) {
+    if (!Caster::load(source, convert)) return false;
+    if (source.is_none()) return true;
+    value_and_holder made = reinterpret_cast<instance*>(source.ptr())->get_value_and_holder();
+    if (!made.holder_constructed()) {
+      ::operator delete(made.value_ptr());  // what Caster::load has just allocated
+      made.value_ptr() = nullptr;
+      throw type_error("[init] __init__ of this " + std::string(Py_TYPE(source.ptr())->tp_name) + " has not run.");
+    }
+    return true;
+  }
+};
+
+template <class T>
+concept LayerOrOptimizer = std::derived_from<T, cnnx::Module> || std::derived_from<T, cnnx::optim::Optimizer>;
+
+template <LayerOrOptimizer T>
+struct type_caster<T> : initialised_only<type_caster_base<T>> {};
+
+template <LayerOrOptimizer T>
+struct type_caster<std::shared_ptr<T>> : initialised_only<copyable_holder_caster<T, std::shared_ptr<T>>> {};
+
 /// A tensor is always the same Python object, as long as that lives: `layer.weight is layer.weight`.
 template <>
-struct type_caster<cnnx::Tensor> : type_caster_base<cnnx::Tensor> {
+struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tensor>> {
   static handle cast(const cnnx::Tensor& tensor, return_value_policy, handle parent) {
     auto*& known = reinterpret_cast<PyObject*&>(tensor.binding());
     if (known) return handle(known).inc_ref();

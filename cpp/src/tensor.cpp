@@ -228,20 +228,21 @@ namespace {
 constexpr int64_t kEdgeItems = 3;  // shown at each end of an axis longer than 2 * kEdgeItems in a large tensor
 constexpr int64_t kSummarizeAbove = 1000;
 
-void print_values(std::ostream& out, const std::vector<double>& values, const Shape& shape, DType dtype, int axis,
-                  int64_t offset, int indent) {
+std::string value_text(const Tensor& tensor, int64_t i) {
+  if (tensor.dtype() == DType::kBool) return tensor.data<bool>()[i] ? "True" : "False";
+  if (tensor.dtype() == DType::kInt64) return std::to_string(tensor.data<int64_t>()[i]);
+  const double value = tensor.dtype() == DType::kFloat32 ? tensor.data<float>()[i] : tensor.data<double>()[i];
+  if (std::isnan(value)) return "nan";
+  std::ostringstream text;
+  text << std::setprecision(6) << value;
+  const bool plain = std::isfinite(value) && text.str().find_first_of(".e") == std::string::npos;
+  return text.str() + (plain ? "." : "");
+}
+
+void print_values(std::ostream& out, const Tensor& tensor, int axis, int64_t offset, int indent) {
+  const Shape& shape = tensor.shape();
   if (axis == shape.rank()) {
-    const double value = values[static_cast<size_t>(offset)];
-    if (dtype == DType::kBool) {
-      out << (value != 0 ? "True" : "False");
-    } else if (dtype == DType::kInt64) {
-      out << static_cast<int64_t>(value);
-    } else {
-      std::ostringstream text;
-      text << std::setprecision(6) << value;
-      const bool plain = std::isfinite(value) && text.str().find_first_of(".e") == std::string::npos;
-      out << text.str() << (plain ? "." : "");
-    }
+    out << value_text(tensor, offset);
     return;
   }
   int64_t stride = 1;
@@ -257,7 +258,7 @@ void print_values(std::ostream& out, const std::vector<double>& values, const Sh
       i = shape[axis] - kEdgeItems - 1;
       continue;
     }
-    print_values(out, values, shape, dtype, axis + 1, offset + i * stride, indent + 1);
+    print_values(out, tensor, axis + 1, offset + i * stride, indent + 1);
   }
   out << ']';
 }
@@ -268,7 +269,7 @@ std::string Tensor::str() const {
   if (!defined()) return "tensor(undefined)";
   std::ostringstream out;
   out << "tensor(";
-  print_values(out, to_vector(), shape(), dtype(), 0, 0, 7);
+  print_values(out, to(Device()), 0, 0, 7);
   if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0))
     out << ", dtype=" << dtype_name(dtype());
   if (numel() == 0 && rank() > 1) out << ", shape=" << shape().str();

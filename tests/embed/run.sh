@@ -8,12 +8,13 @@
 set -euo pipefail
 python=$1
 here=$(cd "$(dirname "$0")" && pwd)
+prefix=${2:+$(realpath "$2")}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-if [ $# -gt 1 ]; then
-  location=(-DCMAKE_PREFIX_PATH="$2")
+if [ -n "$prefix" ]; then
+  location=(-DCMAKE_PREFIX_PATH="$prefix")
 else
   location=(-Dcnnx_DIR="$("$python" -m cnnx --cmake-dir)")
 fi

@@ -38,9 +38,17 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: F.conv2d(_X, _W.to("float64")), ValueError, "[conv2d] expected weight of dtype float32; got float64."),
     (lambda: F.conv2d(_INTS, _W), ValueError, "[conv2d] expected float32 or float64; got int64."),
     (lambda: F.conv2d(_X, _W, stride=0), ValueError, "[conv2d] stride must be at least 1; got 0"),
-    (lambda: F.conv2d(_X, _W, stride=_HUGE), ValueError, "[conv2d] stride must be"),
+    (
+        lambda: F.conv2d(_X, _W, stride=_HUGE),
+        ValueError,
+        "[conv2d] kernel size, stride, dilation and padding must be below 2^31",
+    ),
     (lambda: F.conv2d(_X, _W, padding=-1), ValueError, "[conv2d] padding must not be negative; got -1"),
-    (lambda: F.conv2d(_X, _W, padding=_HUGE), ValueError, "[conv2d] padding must"),
+    (
+        lambda: F.conv2d(_X, _W, padding=_HUGE),
+        ValueError,
+        "stride, dilation and padding must be below 2^31; got 3, 1, 1",
+    ),
     (lambda: F.conv2d(_X, _W, dilation=0), ValueError, "[conv2d] dilation must be at least 1"),
     (
         lambda: F.conv2d(_X, _W, dilation=10),
@@ -233,6 +241,11 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         "[clip_grad_norm] max_norm must not be negative",
     ),
+    (
+        lambda: cnnx.optim.SGD([{"params": [cnnx.ones(1, requires_grad=True)], "lr": "fast"}]),
+        TypeError,
+        "[optim] lr must be a number; got 'fast'.",
+    ),
     (lambda: cnnx.init.kaiming_normal_(cnnx.zeros(3)), ValueError, "at least two axes"),
     (
         lambda: cnnx.testing.gradcheck(lambda x: x, cnnx.ones(1, requires_grad=True)),
@@ -275,6 +288,21 @@ def test_every_function_refuses_every_wrong_kind_of_tensor():
         for x in wrong:
             with pytest.raises((ValueError, IndexError)):
                 call(x)
+
+
+@pytest.mark.parametrize("use", [cnnx.Tensor.numpy, lambda x: x + 1, lambda x: x.shape, F.relu])
+def test_tensor_without_init(use):
+    with pytest.raises(TypeError, match="has not run"):
+        use(cnnx.Tensor.__new__(cnnx.Tensor))
+
+
+@pytest.mark.parametrize("cls", [cnnx.Module, cnnx.Conv2d, cnnx.Sequential, cnnx.optim.SGD])
+def test_objects_without_init(cls):
+    made = cls.__new__(cls)
+    for name in ("parameters", "state_dict", "zero_grad", "step", "__len__", "__repr__"):
+        if hasattr(cls, name):
+            with pytest.raises((TypeError, RuntimeError), match=r"has not run|super\(\).__init__"):
+                getattr(cls, name)(made)
 
 
 def test_gradcheck_finds_a_wrong_gradient():

@@ -137,6 +137,8 @@ def test_a_tensor_is_one_object():
 def test_repr():
     assert repr(cnnx.tensor([1.0, 2.5])) == "tensor([1., 2.5])"
     assert repr(cnnx.tensor([[1, 2], [3, 4]])) == "tensor([[1, 2],\n        [3, 4]])"
+    assert repr(cnnx.tensor([2**62 + 1])) == f"tensor([{2**62 + 1}])"
+    assert repr(cnnx.tensor([float("nan"), -float("nan"), -float("inf")])) == "tensor([nan, nan, -inf])"
     assert repr(cnnx.tensor([True])) == "tensor([True])"
     assert "requires_grad=True" in repr(cnnx.ones(1, requires_grad=True))
     assert "..." in repr(cnnx.zeros(100, 100))

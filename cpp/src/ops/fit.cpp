@@ -29,18 +29,20 @@ constexpr int64_t kLargest = int64_t{1} << 31;  // of kernel, stride, dilation, 
 }
 
 WindowAxis make_axis(std::string_view op, std::string_view name, WindowAxis axis, bool same, Fit fit) {
-  const auto in_range = [](int64_t value, int64_t low) { return value >= low && value < kLargest; };
-  check(in_range(axis.kernel, 1), op, "kernel size must be at least 1; got {} for the {}.", axis.kernel, name);
-  check(in_range(axis.stride, 1), op, "stride must be at least 1; got {} for the {}.", axis.stride, name);
-  check(in_range(axis.dilation, 1), op, "dilation must be at least 1; got {} for the {}.", axis.dilation, name);
+  const auto [input, kernel, stride, dilation, before, after, output] = axis;
+  check(kernel >= 1, op, "kernel size must be at least 1; got {} for the {}.", kernel, name);
+  check(stride >= 1, op, "stride must be at least 1; got {} for the {}.", stride, name);
+  check(dilation >= 1, op, "dilation must be at least 1; got {} for the {}.", dilation, name);
+  check(before >= 0 && after >= 0, op, "padding must not be negative; got {} and {} for the {}.", before, after, name);
+  check(std::max({kernel, stride, dilation, before, after}) < kLargest, op,
+        "kernel size, stride, dilation and padding must be below 2^31; got {}, {}, {}, ({}, {}) for the {}.", kernel,
+        stride, dilation, before, after, name);
   if (same) {
     check(axis.stride == 1, op, "padding=\"same\" needs stride 1; got {} for the {}. Give the padding as a number.",
           axis.stride, name);
     axis.pad_before = (axis.extent() - 1) / 2;
     axis.pad_after = axis.extent() - 1 - axis.pad_before;
   }
-  check(in_range(axis.pad_before, 0) && in_range(axis.pad_after, 0), op,
-        "padding must not be negative; got {} and {} for the {}.", axis.pad_before, axis.pad_after, name);
   const int64_t span = axis.input + axis.pad_before + axis.pad_after - axis.extent();
   check(span >= 0, op,
         "kernel {} with dilation {} covers {} values, more than the padded {} of {}. Use a larger input, a smaller "
