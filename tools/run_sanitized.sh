@@ -3,7 +3,7 @@
 #
 #   tools/run_sanitized.sh BUILD_FOLDER
 #
-# Needs the packages of cnnx[dev], cmake and ninja in the active Python environment, and the compiler's libasan.
+# Needs the packages of cnnx[dev], cmake, ninja, nlohmann-json and pybind11 in the active Python environment, and the compiler's libasan.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$1
