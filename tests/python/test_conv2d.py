@@ -54,6 +54,47 @@ def test_values_and_gradients_match_torch(algorithm, case):
         )
 
 
+# (x, weight, options) large enough for every kind of tile, block and chunk of the algorithms
+_LARGE = [
+    ((2, 130, 30, 33), (70, 130, 3, 3), {"padding": 1}),
+    ((1, 20, 61, 57), (17, 20, 3, 3), {"padding": (2, 0)}),
+    ((2, 24, 40, 41), (36, 12, 3, 3), {"padding": 1, "groups": 2}),
+    ((1, 200, 14, 14), (170, 200, 3, 3), {"padding": 1}),
+    ((5, 33, 7, 7), (65, 33, 1, 1), {}),
+    ((2, 3, 63, 62), (24, 3, 11, 11), {"stride": 4, "padding": 2}),
+    ((2, 40, 28, 28), (50, 40, 3, 3), {"stride": 2, "padding": 1}),
+]
+
+
+@needs_torch
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@pytest.mark.parametrize(("x", "weight", "options"), _LARGE)
+def test_large_values_and_gradients_match_torch(algorithm, x, weight, options):
+    import torch
+
+    cnnx.set_conv_algorithm(algorithm)
+    arrays = randoms(5, x, weight, weight[:1])
+    for dtype in ("float32", "float64"):
+        compare_with_torch(
+            lambda *a: F.conv2d(*a, **options),
+            lambda *a: torch.nn.functional.conv2d(*a, **options),
+            arrays,
+            dtype,
+            scale=100,
+        )
+
+
+@pytest.mark.parametrize("channels", [64, 256])
+def test_winograd_rounds_little(channels):
+    cnnx.set_conv_algorithm("winograd")
+    x, w = randoms(11, (1, channels, 28, 28), (32, channels, 3, 3))
+    x, w = x.astype("float32"), w.astype("float32")
+    exact = F.conv2d(cnnx.tensor(x, dtype="float64"), cnnx.tensor(w, dtype="float64"), padding=1).numpy()
+    error = F.conv2d(cnnx.tensor(x), cnnx.tensor(w), padding=1).numpy() - exact
+    assert np.linalg.norm(error) < 2e-6 * np.linalg.norm(exact)
+    assert np.abs(error).max() < 1e-5 * exact.std()
+
+
 @pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
 @given(case=conv_cases())
 def test_gradcheck(algorithm, case):

@@ -23,12 +23,12 @@ inline constexpr int kVectorRegisters = 16;
 template <class T>
 inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
-template <class T>
+template <class T, int kCount>
 struct VectorOf {
-  typedef T type __attribute__((vector_size(kVectorBytes)));
+  typedef T type __attribute__((vector_size(kCount * sizeof(T))));
 };
 template <class T>
-using Vector = typename VectorOf<T>::type;
+using Vector = typename VectorOf<T, kLanes<T>>::type;
 
 template <class T>
 inline Vector<T> load(const T* from) {

@@ -1,4 +1,4 @@
-// The ordered list of convolution algorithms, and the pin of set_conv_algorithm().
+// The list of convolution algorithms, the choice among them, and the pin of set_conv_algorithm().
 #include <array>
 #include <atomic>
 
@@ -13,27 +13,33 @@ std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 2> cpu{&kernels<DirectConv2d<T>>(Device()),
-                                                          &kernels<Im2colConv2d<T>>(Device())};
+  static const std::array<const Conv2dKernels<T>*, 3> cpu{
+      &kernels<DirectConv2d<T>>(Device()), &kernels<WinogradConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
   if (device.is_cuda()) raise_no_cuda();
   return cpu;
 }
 
 template <class T>
-const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, Device device) {
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const auto list = conv2d_algorithms<T>(device);
   const int pin = pinned.load(std::memory_order_relaxed);
   if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g)) return *list[static_cast<size_t>(pin)];
-  for (const auto* algorithm : list) {
-    if (algorithm->accepts(g)) return *algorithm;
+  const Conv2dKernels<T>* best = list.back();
+  double least = best->cost(g, pass);
+  for (const auto* algorithm : list.first(list.size() - 1)) {
+    if (!algorithm->accepts(g)) continue;
+    if (const double cost = algorithm->cost(g, pass); cost < least) {
+      best = algorithm;
+      least = cost;
+    }
   }
-  return *list.back();
+  return *best;
 }
 
 template std::span<const Conv2dKernels<float>* const> conv2d_algorithms(Device);
 template std::span<const Conv2dKernels<double>* const> conv2d_algorithms(Device);
-template const Conv2dKernels<float>& choose_conv2d(const Conv2dGeometry&, Device);
-template const Conv2dKernels<double>& choose_conv2d(const Conv2dGeometry&, Device);
+template const Conv2dKernels<float>& choose_conv2d(const Conv2dGeometry&, ConvPass, Device);
+template const Conv2dKernels<double>& choose_conv2d(const Conv2dGeometry&, ConvPass, Device);
 
 std::vector<std::string> conv_algorithms() {
   std::vector<std::string> names;

@@ -28,7 +28,7 @@ namespace {
 /// Calls fn(kernels, workspace) with the chosen algorithm.
 template <class T, class F>
 void with_algorithm(const Conv2dGeometry& g, ConvPass pass, Device device, F&& fn) {
-  const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, device);
+  const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
   const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
   fn(algorithm, workspace.data());
 }
@@ -59,7 +59,7 @@ Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
   Tensor gb = empty_like(gy, {g.out_channels});
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
-    choose_conv2d<T>(g, gy.device()).backward_bias(g, gy.data<T>(), gb.data<T>());
+    choose_conv2d<T>(g, ConvPass::kBackwardWeight, gy.device()).backward_bias(g, gy.data<T>(), gb.data<T>());
   });
   return gb;
 }

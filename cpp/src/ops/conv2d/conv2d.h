@@ -22,6 +22,10 @@ struct Conv2dGeometry {
   int64_t output_plane() const { return h.output * w.output; }
   /// Weights of one filter, (C / groups) * R * S.
   int64_t filter_size() const { return group_in() * h.kernel * w.kernel; }
+  /// Multiply-adds of the definition.
+  double multiply_adds() const {
+    return static_cast<double>(batch * out_channels * output_plane()) * static_cast<double>(filter_size());
+  }
 };
 
 /// Checks the arguments and works out the output size. Raises std::invalid_argument.
@@ -35,6 +39,8 @@ template <class T>
 struct Conv2dKernels {
   const char* name;
   bool (*accepts)(const Conv2dGeometry& g);
+  /// Estimated time of an accepted geometry, in multiply-adds at the machine's full speed.
+  double (*cost)(const Conv2dGeometry& g, ConvPass pass);
   int64_t (*workspace_bytes)(const Conv2dGeometry& g, ConvPass pass);
   void (*forward)(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace);
   void (*backward_input)(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace);
@@ -48,12 +54,14 @@ template <class T>
 struct Im2colConv2d : Conv2dKernels<T> {};
 template <class T>
 struct DirectConv2d : Conv2dKernels<T> {};
+template <class T>
+struct WinogradConv2d : Conv2dKernels<T> {};
 
-/// The algorithms of a device in order of preference; the last accepts every geometry.
+/// The algorithms of a device; the last accepts every geometry.
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device);
-/// The first that accepts the geometry, or the pinned one if it does.
+/// The one that accepts the geometry and costs least, or the pinned one if it accepts.
 template <class T>
-const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, Device device);
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device);
 
 }  // namespace cnnx

@@ -238,6 +238,21 @@ bool accepts(const Conv2dGeometry& g) {
          s.source.plane() <= 16 * (g.input_plane() + 64);
 }
 
+/// The sweeps reach 0.8 of the full speed, the dot products of the weights' gradient 0.6, for what they compute: the
+/// columns between the rows come on top.
+double cost(const Conv2dGeometry& g, ConvPass pass) {
+  const auto of_sweep = [](const Sweep& s) {
+    return static_cast<double>(s.positions()) * static_cast<double>(s.packed_values());
+  };
+  double products = 0;
+  if (pass == ConvPass::kBackwardInput) {
+    for (const Sweep& s : input_sweeps(g)) products += of_sweep(s);
+  } else {
+    products = of_sweep(forward_sweep(g));
+  }
+  return products * static_cast<double>(g.batch * g.groups) / (pass == ConvPass::kBackwardWeight ? 0.6 : 0.8);
+}
+
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   int64_t values = 0;
@@ -327,7 +342,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 }
 
 template <class T>
-constexpr DirectConv2d<T> kTable{{"direct", accepts, workspace_bytes<T>, forward<T>, backward_input<T>,
+constexpr DirectConv2d<T> kTable{{"direct", accepts, cost, workspace_bytes<T>, forward<T>, backward_input<T>,
                                   backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
