@@ -76,6 +76,10 @@ def pool_cases(
 ) -> PoolCase:
     kernel, stride = draw(_pair(1, 5)), draw(_pair(1, 4))
     dilation = draw(_pair(1, 3)) if dilated else (1, 1)
+    if draw(st.integers(0, 3)) == 0:  # the usual windows, on rows of several vectors
+        planes = (draw(st.integers(1, 2)), draw(st.integers(1, 3)))
+        size = (draw(st.integers(2, 9)), draw(st.integers(2, 70)))
+        return PoolCase((*planes, *size), (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), draw(st.sampled_from(fits)))
 
     def pads(k: int) -> tuple[int, int]:
         before, after = draw(st.integers(0, k // 2)), draw(st.integers(0, k // 2))

@@ -1,6 +1,7 @@
 // Max pooling on the CPU. The first of equal values wins; a NaN wins over everything.
 //
-// Strided windows go tap by tap over whole output rows, which the compiler vectorises; adaptive ones window by window.
+// 2x2 windows have kernels of their own (max_pool_2x2.h). Other strided windows go tap by tap over whole output rows,
+// which the compiler vectorises; adaptive ones window by window.
 #include "ops/max_pool2d.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "ops/max_pool_2x2.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA {
@@ -129,9 +131,32 @@ void backward_planes(const PoolGeometry& g, const T* gy, const Switch* switches,
   });
 }
 
+template <bool kSwitches, class T>
+void forward_2x2(const PoolGeometry& g, const T* x, T* y, uint8_t* switches) {
+  parallel_for(g.planes, item_grain(g.input_plane()), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t out = i * g.output_plane();
+      forward_plane_2x2<kSwitches>(g, x + i * g.input_plane(), y + out, kSwitches ? switches + out : nullptr);
+    }
+  });
+}
+
+template <class T>
+void backward_2x2(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
+  parallel_for(g.planes, item_grain(g.input_plane()), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t out = i * g.output_plane();
+      backward_plane_2x2(g, gy + out, switches + out, gx + i * g.input_plane());
+    }
+  });
+}
+
 template <class T>
 void forward(const PoolGeometry& g, const T* x, T* y, void* switches) {
-  if (!switches) {
+  if (is_2x2(g)) {
+    auto* bytes = static_cast<uint8_t*>(switches);
+    bytes ? forward_2x2<true>(g, x, y, bytes) : forward_2x2<false>(g, x, y, bytes);
+  } else if (!switches) {
     forward_planes<false>(g, x, y, static_cast<uint8_t*>(nullptr));
   } else if (has_byte_switches(g)) {
     forward_planes<true>(g, x, y, static_cast<uint8_t*>(switches));
@@ -142,7 +167,9 @@ void forward(const PoolGeometry& g, const T* x, T* y, void* switches) {
 
 template <class T>
 void backward(const PoolGeometry& g, const T* gy, const void* switches, T* gx) {
-  if (has_byte_switches(g)) {
+  if (is_2x2(g)) {
+    backward_2x2(g, gy, static_cast<const uint8_t*>(switches), gx);
+  } else if (has_byte_switches(g)) {
     backward_planes(g, gy, static_cast<const uint8_t*>(switches), gx);
   } else {
     backward_planes(g, gy, static_cast<const int32_t*>(switches), gx);

@@ -1,4 +1,4 @@
-// Rearrangements of vectors: every fourth value, and square transposes.
+// Rearrangements of vectors: every second or fourth value, and square transposes.
 #pragma once
 
 #include <utility>
@@ -18,6 +18,23 @@ inline Vector<T> shuffle(const Vector<T>& a, const Vector<T>& b, F fn) {
   return shuffle<T>(a, b, fn, std::make_integer_sequence<int, kLanes<T>>());
 }
 }  // namespace detail
+
+/// to[j] = values j, j + 2, j + 4, ... of 2 * kLanes values.
+template <class T>
+inline void deinterleave2(const T* from, Vector<T>* to) {
+  const Vector<T> a = load(from), b = load(from + kLanes<T>);
+  to[0] = detail::shuffle<T>(a, b, [](int lane) { return 2 * lane; });
+  to[1] = detail::shuffle<T>(a, b, [](int lane) { return 2 * lane + 1; });
+}
+
+/// The inverse: writes from[0][0], from[1][0], from[0][1], ...
+template <class T>
+inline void interleave2(const Vector<T>* from, T* to) {
+  store(detail::shuffle<T>(from[0], from[1], [](int lane) { return lane / 2 + (lane % 2) * kLanes<T>; }), to);
+  store(
+      detail::shuffle<T>(from[0], from[1], [](int lane) { return lane / 2 + kLanes<T> / 2 + (lane % 2) * kLanes<T>; }),
+      to + kLanes<T>);
+}
 
 /// to[j] = values j, j + 4, j + 8, ... of 4 * kLanes values.
 template <class T>

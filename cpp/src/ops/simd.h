@@ -30,6 +30,10 @@ struct VectorOf {
 template <class T>
 using Vector = typename VectorOf<T, kLanes<T>>::type;
 
+/// Signed integers as wide as T: what comparing two vectors gives.
+template <class T>
+using Integers = decltype(Vector<T>{} < Vector<T>{});
+
 template <class T>
 inline Vector<T> load(const T* from) {
   Vector<T> v;
