@@ -73,6 +73,11 @@ struct PlaneReader {
     zero(to + end, to + count);
   }
 
+  T value(int64_t image, int64_t y, int64_t x) const {
+    const bool inside = y >= 0 && y < tiling.height && x >= 0 && x < tiling.width;
+    return inside ? first[image * tiling.image_step + y * tiling.width + x] : T(0);
+  }
+
   const Tiling& tiling;
   const T *first, *last;
 
@@ -85,27 +90,36 @@ struct PlaneReader {
 /// values[i * size + j][t] = plane[4 row + i][4 col + j] of up to kTileCols tiles, zero outside the image.
 template <class T, int kSize>
 void gather_tiles(const Tiling& tiling, const T* plane, int64_t first, int64_t count, T (*values)[kPanelRoom<T>]) {
-  constexpr int kStep = kOutput, kOverlap = kSize - kStep;  // values shared with the next tile
-  constexpr int64_t kLine = kStep * kPanelRoom<T>;
+  constexpr int kStep = kOutput;
   const PlaneReader<T> reader(tiling, plane);
-  T lines[kSize][kLine], next[kOverlap > 0 ? kSize : 1][kLine];  // of all tiles' first 4 columns, and of the 4 behind
+  T lines[kSize][kStep * kPanelRoom<T>];  // the first 4 columns of all tiles
   for_each_run(tiling, first, count, [&](int64_t image, int64_t row, int64_t col, int64_t length, int64_t at) {
     const int64_t x = col * kStep - tiling.pad_left, y = row * kStep - tiling.pad_top;
-    for (int i = 0; i < kSize; ++i) {
-      reader.copy(image, y + i, x, length * kStep, lines[i] + at * kStep);
-      if constexpr (kOverlap > 0) reader.copy(image, y + i, x + kStep, length * kStep, next[i] + at * kStep);
-    }
+    for (int i = 0; i < kSize; ++i) reader.copy(image, y + i, x, length * kStep, lines[i] + at * kStep);
   });
   for (int i = 0; i < kSize; ++i) {
     for (int64_t t = 0; t < count; t += kLanes<T>) {
       Vector<T> parts[kStep];
       deinterleave4(lines[i] + t * kStep, parts);
       for (int j = 0; j < kStep; ++j) store(parts[j], values[i * kSize + j] + t);
-      if constexpr (kOverlap > 0) {
-        deinterleave4(next[i] + t * kStep, parts);
-        for (int j = 0; j < kOverlap; ++j) store(parts[j], values[i * kSize + kStep + j] + t);
+    }
+  }
+  if constexpr (kSize > kStep) {  // the others are the next tile's first, but for the last tile of a run
+    for (int i = 0; i < kSize; ++i) {
+      for (int j = kStep; j < kSize; ++j) {
+        const T* from = values[i * kSize + j - kStep] + 1;
+        T* to = values[i * kSize + j];
+        for (int64_t t = 0; t < count; t += kLanes<T>) store(load(from + t), to + t);
       }
     }
+    for_each_run(tiling, first, count, [&](int64_t image, int64_t row, int64_t col, int64_t length, int64_t at) {
+      const int64_t x = (col + length) * kStep - tiling.pad_left, y = row * kStep - tiling.pad_top;
+      for (int i = 0; i < kSize; ++i) {
+        for (int j = kStep; j < kSize; ++j) {
+          values[i * kSize + j][at + length - 1] = reader.value(image, y + i, x + j - kStep);
+        }
+      }
+    });
   }
 }
 
@@ -489,7 +503,7 @@ bool accepts(const Conv2dGeometry& g) {
 
 /// Measured: transforming a tile of one plane, or a filter of one channel, takes as long as this many multiply-adds.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kInput = 1100, kOutput = 800, kTransposed = 1500, kFilter = 700;
+  constexpr double kInput = 1100, kOutput = 800, kTransposed = 1500, kFilter = 1200;
   const Problem p = pass == ConvPass::kBackwardInput ? backward_problem(g) : forward_problem(g);
   const auto channels = static_cast<double>(p.channels), filters = static_cast<double>(p.filters);
   const double transforms =
