@@ -1,6 +1,8 @@
 // Parallel loops: chunks of a fixed size, so that results do not depend on the number of threads.
 #pragma once
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -29,6 +31,25 @@ void parallel_for(int64_t n, int64_t grain, F&& fn) {
     const FlushDenormals flush;
 #pragma omp for schedule(static)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) fn(chunk * grain, std::min(n, (chunk + 1) * grain));
+  }
+}
+
+/// The same for tasks that each need memory of their own: calls fn(task, slot), slot < slots, on at most `slots`
+/// threads; no two calls with one slot run at a time. Neighbouring tasks go to one thread, as those of parallel_for do.
+template <class F>
+void parallel_slots(int64_t n, int slots, F&& fn) {
+  const auto threads = static_cast<int>(std::min<int64_t>({n, slots, n > 1 ? region_threads() : 1}));
+  if (threads <= 1) {
+    const FlushDenormals flush;
+    for (int64_t task = 0; task < n; ++task) fn(task, 0);
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const FlushDenormals flush;
+    const int slot = omp_get_thread_num();
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < n; ++task) fn(task, slot);
   }
 }
 

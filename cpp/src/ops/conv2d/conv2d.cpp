@@ -3,6 +3,7 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "parallel.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -27,19 +28,21 @@ namespace {
 
 /// Calls fn(kernels, workspace) with the chosen algorithm.
 template <class T, class F>
-void with_algorithm(const Conv2dGeometry& g, ConvPass pass, Device device, F&& fn) {
+void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
+  g.threads = region_threads();
   const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
   const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
-  fn(algorithm, workspace.data());
+  fn(g, algorithm, workspace.data());
 }
 
 Tensor backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight, const Shape& shape) {
   Tensor gx = empty_like(gy, shape);
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(), [&](const auto& k, void* workspace) {
-      k.backward_input(g, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
-    });
+    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
+                      });
   });
   return gx;
 }
@@ -48,9 +51,10 @@ Tensor backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& g
   Tensor gw = empty_like(gy, shape);
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(), [&](const auto& k, void* workspace) {
-      k.backward_weight(g, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
-    });
+    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
+                      });
   });
   return gw;
 }
@@ -78,9 +82,11 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](const auto& k, void* workspace) {
-      k.forward(g, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), workspace);
-    });
+    with_algorithm<T>(g, ConvPass::kForward, x.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.forward(run, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
+                                  y.data<T>(), workspace);
+                      });
   });
   if (!grad_needed({&x, &weight, &bias})) return y;
   const bool need_x = x.requires_grad(), need_w = weight.requires_grad(), need_b = bias.requires_grad();

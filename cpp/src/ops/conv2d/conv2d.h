@@ -15,6 +15,7 @@ struct Conv2dGeometry {
   int64_t groups = 1;
   WindowAxis h;
   WindowAxis w;
+  int threads = 1;  // that a kernel may use: each may have a workspace of its own
 
   int64_t group_in() const { return in_channels / groups; }
   int64_t group_out() const { return out_channels / groups; }

@@ -1,9 +1,12 @@
 // Winograd convolution F(4x4, 3x3) of stride 1, with a quarter of direct convolution's multiplications.
 //
-// Tiles are numbered through rows and images, and handled in blocks that fit the caches. A block's input tiles become
-// V[36][panel of tiles][channel][tile]; 36 matrix products with the transformed filters U[36][panel of
-// filters][channel][filter] give M[36][panel of tiles][filter][tile], whose tiles become outputs. The gradient of the
-// input is the same with flipped, transposed filters; that of the weights sums products of the tiles of x and gy.
+// Tiles are numbered through rows and images. A block of input tiles becomes V[36][panel of tiles][channel][tile]; 36
+// matrix products with the transformed filters U[36][panel of filters][channel][filter] give M[36][panel of
+// tiles][filter][tile], whose tiles become outputs. The gradient of the input is the same with flipped, transposed
+// filters; that of the weights sums products of the tiles of x and gy.
+//
+// Threads share as little as they can, because on many machines their caches are far apart: each takes whole blocks of
+// tiles, or, where the filters are the larger part, all tiles and some filters.
 #include <algorithm>
 
 #include "kernels.h"
@@ -161,6 +164,9 @@ struct Problem {
   int64_t filter_step, channel_step;  // of the weights
   bool is_flipped;
   Tiling in, out;
+
+  int64_t in_plane() const { return in.height * in.width; }
+  int64_t out_plane() const { return out.height * out.width; }
 };
 
 Problem forward_problem(const Conv2dGeometry& g) {
@@ -186,38 +192,37 @@ Problem backward_problem(const Conv2dGeometry& g) {
           {g.batch, g.h.input, g.w.input, 0, 0, rows, cols, g.in_channels * g.input_plane()}};
 }
 
-/// How the work is cut: blocks of tiles, and chunks of filters. Each block needs all transformed filters: the larger
-/// they are, the more tiles should share them. Where one block can take all tiles, large filters are transformed chunk
-/// by chunk just before their use, so that they need not travel through memory.
+constexpr int64_t kRun = 4 * kTileRows;  // filters that are worked on together
+
+/// Planes of the 36 products lie a cache line further apart than they need, so that they do not compete for the same
+/// places of the cache.
+template <class T>
+int64_t plane_step(int64_t values) {
+  return values + kLanes<T>;
+}
+
+/// How the work is cut. Nothing of it changes the results.
 template <class T>
 struct Cut {
-  Cut(int64_t channels, int64_t filters, int64_t tiles) {
-    constexpr int64_t kSmall = 2 << 20, kLarge = 8 << 20, kChunk = 4 << 20, kOneBlock = 12 << 20;
-    const int64_t channel_bytes = kProducts * channels * static_cast<int64_t>(sizeof(T));  // of a tile or a filter
-    const int64_t filter_bytes = channel_bytes * filters;
-    const bool chunked = filter_bytes > kChunk && tiles * channel_bytes <= kOneBlock;
-    const int64_t tile_bytes = channel_bytes + channel_bytes * filters / channels;
-    const int64_t most = round_up(std::clamp(filter_bytes, kSmall, kLarge) / tile_bytes, kTileCols<T>);
-    const int64_t blocks = chunked ? 1 : std::max<int64_t>(1, ceil_div(tiles, most));
-    block_tiles = std::min(round_up(ceil_div(tiles, blocks), kTileCols<T>), round_up(tiles, kLanes<T>));
-    chunk_filters = chunked ? std::min(filters, round_up(kChunk / channel_bytes, kTileRows * kFilterRun)) : filters;
+  Cut(const Problem& p, int threads) : slots(threads) {
+    constexpr int64_t kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 20;
+    const int64_t tiles = p.in.count(), channel_bytes = kProducts * p.channels * static_cast<int64_t>(sizeof(T));
+    by_filters = channel_bytes * p.filters > kLargeFilters && channel_bytes * tiles <= kAllTiles;
+    const int64_t most = std::clamp<int64_t>(kBlock / (channel_bytes * kTileCols<T>), 1, 4) * kTileCols<T>;
+    const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
+    block_tiles = by_filters ? round_up(tiles, kLanes<T>)
+                             : std::min(round_up(ceil_div(tiles, blocks), kTileCols<T>), round_up(tiles, kLanes<T>));
+    u_plane = plane_step<T>((by_filters ? std::min(kRun, p.filters) : p.filters) * p.channels);
+    v_plane = plane_step<T>(p.channels * block_tiles);
+    m_plane = plane_step<T>(std::min(kRun, p.filters) * block_tiles);
   }
-  static constexpr int64_t kFilterRun = 4;  // panels of filters that share the passes over the tiles
-  int64_t block_tiles, chunk_filters;
-};
+  bool by_filters;  // a task is a run of filters, and transforms them itself; else it is a block of tiles
+  int slots;
+  int64_t block_tiles, u_plane, v_plane, m_plane;
 
-/// Sizes, in values, of a chunk's U, a block's V and their M. Planes of the 36 products are a cache line further apart
-/// than they need, so that they do not compete for the same places of the cache.
-template <class T>
-struct BlockPlan : Cut<T> {
-  BlockPlan(int64_t channels, int64_t filters, int64_t tiles) : Cut<T>(channels, filters, tiles) {
-    u_plane = this->chunk_filters * channels + kLanes<T>;
-    v_plane = channels * this->block_tiles + kLanes<T>;
-    m_plane = this->chunk_filters * this->block_tiles + kLanes<T>;
-  }
-  int64_t u_plane, v_plane, m_plane;
-
-  int64_t values() const { return kProducts * (u_plane + v_plane + m_plane); }
+  int64_t shared_plane() const { return by_filters ? v_plane : u_plane; }
+  int64_t slot_plane() const { return (by_filters ? u_plane : v_plane) + m_plane; }
+  int64_t values() const { return kProducts * (shared_plane() + slots * slot_plane()); }
 };
 
 /// Tiles of the panel that starts at tile `at` of a block, rounded up to whole vectors.
@@ -226,129 +231,140 @@ int64_t panel_cols(int64_t tiles, int64_t at) {
   return std::min(kTileCols<T>, round_up(tiles - at, kLanes<T>));
 }
 
-/// u[36][panel of filters][channel][filter] from the weights of one group.
+/// u[36][panel of filters][channel][filter] of `count` filters.
 template <class T>
-void transform_filters(const Problem& p, const T* w, int64_t plane, T* u) {
+void transform_filters(const Problem& p, int64_t count, const T* w, int64_t plane, T* u) {
   using Filters = typename VectorOf<T, kTileRows>::type;
   constexpr int kTaps = kFilter * kFilter;
-  constexpr int64_t kRun = 16;  // channels that are reordered before the first is transformed
-  const int64_t panels = ceil_div(p.filters, kTileRows);
-  parallel_for(panels, item_grain(kTileRows * p.channels * kProducts), [&](int64_t begin, int64_t end) {
-    T weights[kRun][kTaps][kTileRows] = {};
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t first = panel * kTileRows, width = std::min<int64_t>(kTileRows, p.filters - first);
-      for (int64_t run = 0; run < p.channels; run += kRun) {
-        const int64_t count = std::min(kRun, p.channels - run);
-        for (int64_t k = 0; k < width; ++k) {
-          for (int64_t c = 0; c < count; ++c) {
-            const T* from = w + (first + k) * p.filter_step + (run + c) * p.channel_step;
-            for (int i = 0; i < kTaps; ++i) weights[c][i][k] = from[p.is_flipped ? kTaps - 1 - i : i];
-          }
-        }
-        for (int64_t c = 0; c < count; ++c) {
-          T* to = u + first * p.channels + (run + c) * width;
-          transform_tile<Filters, FilterTransform<T>>(
-              [&](int i, Filters& value) { std::memcpy(&value, weights[c][i], sizeof value); },
-              [&](int i, const Filters& value) {
-                if (width == kTileRows) {
-                  std::memcpy(to + i * plane, &value, sizeof value);
-                } else {
-                  std::memcpy(to + i * plane, &value, static_cast<size_t>(width) * sizeof(T));
-                }
-              });
+  constexpr int64_t kChannels = 16;  // that are reordered before the first is transformed
+  T weights[kChannels][kTaps][kTileRows] = {};
+  for (int64_t first = 0; first < count; first += kTileRows) {
+    const int64_t width = std::min<int64_t>(kTileRows, count - first);
+    for (int64_t begin = 0; begin < p.channels; begin += kChannels) {
+      const int64_t channels = std::min(kChannels, p.channels - begin);
+      for (int64_t k = 0; k < width; ++k) {
+        for (int64_t c = 0; c < channels; ++c) {
+          const T* from = w + (first + k) * p.filter_step + (begin + c) * p.channel_step;
+          for (int i = 0; i < kTaps; ++i) weights[c][i][k] = from[p.is_flipped ? kTaps - 1 - i : i];
         }
       }
+      for (int64_t c = 0; c < channels; ++c) {
+        T* to = u + first * p.channels + (begin + c) * width;
+        transform_tile<Filters, FilterTransform<T>>(
+            [&](int i, Filters& value) { std::memcpy(&value, weights[c][i], sizeof value); },
+            [&](int i, const Filters& value) {
+              if (width == kTileRows) {
+                std::memcpy(to + i * plane, &value, sizeof value);
+              } else {
+                std::memcpy(to + i * plane, &value, static_cast<size_t>(width) * sizeof(T));
+              }
+            });
+      }
     }
-  });
+  }
 }
 
-/// v[36][panel of tiles][channel][tile] of `tiles` tiles from `first` on.
+/// v[36][panel of tiles][channel][tile] of the channels [begin, end) and `tiles` tiles from `first` on.
 template <class T>
-void transform_inputs(const Tiling& tiling, int64_t channels, int64_t channel_step, const T* x, int64_t first,
-                      int64_t tiles, int64_t plane, T* v) {
-  const int64_t panels = ceil_div(tiles, kTileCols<T>);
-  parallel_for(channels * panels, item_grain(kProducts * kTileCols<T> * 4), [&](int64_t begin, int64_t end) {
-    T gathered[kProducts][kPanelRoom<T>];
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t c = i / panels, at = i % panels * kTileCols<T>, count = std::min(kTileCols<T>, tiles - at);
-      const int64_t cols = panel_cols<T>(tiles, at);
-      gather_tiles<T, kTile>(tiling, x + c * channel_step, first + at, count, gathered);
-      T* to = v + at * channels + c * cols;
+void transform_inputs(const Problem& p, int64_t begin, int64_t end, const T* x, int64_t first, int64_t tiles,
+                      int64_t plane, T* v) {
+  T gathered[kProducts][kPanelRoom<T>];
+  for (int64_t c = begin; c < end; ++c) {
+    for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
+      const int64_t count = std::min(kTileCols<T>, tiles - at), cols = panel_cols<T>(tiles, at);
+      gather_tiles<T, kTile>(p.in, x + c * p.in_plane(), first + at, count, gathered);
+      T* to = v + at * p.channels + c * cols;
       for (int64_t t = 0; t < cols; t += kLanes<T>) {
         transform_tile<Vector<T>, InputTransform<T>>(
             [&](int j, Vector<T>& value) { value = load(gathered[j] + t); },
             [&](int j, const Vector<T>& value) { store(value, to + j * plane + t); });
       }
     }
-  });
+  }
 }
 
-/// m[36][panel of tiles][filter][tile] = u * v.
+/// m[36][panel of tiles][filter][tile] = u * v for a run of filters.
 template <class T>
-void multiply(const Problem& p, const BlockPlan<T>& plan, int64_t tiles, const T* u, const T* v, T* m) {
-  constexpr int64_t kRun = Cut<T>::kFilterRun;
-  const int64_t runs = ceil_div(p.filters, kRun * kTileRows);
-  parallel_for(kProducts * runs, item_grain(kRun * kTileRows * p.channels * tiles / 16),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i) {
-                   const int64_t product = i / runs, run = i % runs * kRun * kTileRows;
-                   for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
-                     const int64_t cols = panel_cols<T>(tiles, at);
-                     for (int64_t k = run; k < std::min(p.filters, run + kRun * kTileRows); k += kTileRows) {
-                       const int64_t rows = std::min<int64_t>(kTileRows, p.filters - k);
-                       multiply_tile(rows, cols, p.channels, u + product * plan.u_plane + k * p.channels,
-                                     v + product * plan.v_plane + at * p.channels, cols,
-                                     m + product * plan.m_plane + at * p.filters + k * cols, cols, false);
-                     }
-                   }
-                 }
-               });
-}
-
-/// Outputs of `tiles` tiles from `first` on.
-template <class T>
-void transform_outputs(const Problem& p, const T* m, int64_t plane, int64_t first, int64_t tiles, const T* bias, T* y) {
-  const int64_t panels = ceil_div(tiles, kTileCols<T>);
-  parallel_for(p.filters * panels, item_grain(kProducts * kTileCols<T> * 4), [&](int64_t begin, int64_t end) {
-    T outputs[kOutput * kOutput][kPanelRoom<T>];
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t k = i / panels, at = i % panels * kTileCols<T>, count = std::min(kTileCols<T>, tiles - at);
+void multiply(const Cut<T>& cut, int64_t channels, int64_t filters, int64_t tiles, const T* u, const T* v, T* m) {
+  for (int product = 0; product < kProducts; ++product) {
+    for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
       const int64_t cols = panel_cols<T>(tiles, at);
-      const T* from = m + at * p.filters + k * cols;
+      for (int64_t k = 0; k < filters; k += kTileRows) {
+        const int64_t rows = std::min<int64_t>(kTileRows, filters - k);
+        multiply_tile(rows, cols, channels, u + product * cut.u_plane + k * channels,
+                      v + product * cut.v_plane + at * channels, cols,
+                      m + product * cut.m_plane + at * filters + k * cols, cols, false);
+      }
+    }
+  }
+}
+
+/// Outputs of a run of filters and `tiles` tiles from `first` on.
+template <class T>
+void transform_outputs(const Problem& p, int64_t filters, const T* m, int64_t plane, int64_t first, int64_t tiles,
+                       const T* bias, T* y) {
+  T outputs[kOutput * kOutput][kPanelRoom<T>];
+  for (int64_t k = 0; k < filters; ++k) {
+    for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
+      const int64_t count = std::min(kTileCols<T>, tiles - at), cols = panel_cols<T>(tiles, at);
+      const T* from = m + at * filters + k * cols;
       const T add = bias ? bias[k] : T(0);
       for (int64_t t = 0; t < cols; t += kLanes<T>) {
         transform_tile<Vector<T>, OutputTransform<T>>(
             [&](int j, Vector<T>& value) { value = load(from + j * plane + t); },
             [&](int j, const Vector<T>& value) { store(value + add, outputs[j] + t); });
       }
-      scatter_tiles<T>(p.out, outputs, first + at, count, y + k * p.out.height * p.out.width);
+      scatter_tiles<T>(p.out, outputs, first + at, count, y + k * p.out_plane());
+    }
+  }
+}
+
+template <class T>
+void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, const T* bias, T* y, T* workspace) {
+  const int64_t tiles = p.in.count();
+  T* const shared = workspace;
+  const auto slot_values = [&](int slot) {
+    return workspace + kProducts * (cut.shared_plane() + slot * cut.slot_plane());
+  };
+  /// Filters [k, k + count) for a block of tiles.
+  const auto finish = [&](int64_t k, int64_t count, int64_t first, int64_t block, const T* u, const T* v, T* m) {
+    multiply(cut, p.channels, count, block, u, v, m);
+    transform_outputs(p, count, m, cut.m_plane, first, block, bias ? bias + k : nullptr, y + k * p.out_plane());
+  };
+  if (cut.by_filters) {
+    parallel_for(p.channels, 4, [&](int64_t begin, int64_t end) {
+      transform_inputs(p, begin, end, x, 0, tiles, cut.v_plane, shared);
+    });
+    parallel_slots(ceil_div(p.filters, kRun), cut.slots, [&](int64_t task, int slot) {
+      const int64_t k = task * kRun, count = std::min(kRun, p.filters - k);
+      T *const u = slot_values(slot), *const m = u + kProducts * cut.u_plane;
+      transform_filters(p, count, w + k * p.filter_step, cut.u_plane, u);
+      finish(k, count, 0, tiles, u, shared, m);
+    });
+    return;
+  }
+  parallel_for(ceil_div(p.filters, kTileRows), item_grain(kTileRows * p.channels * kProducts),
+               [&](int64_t begin, int64_t end) {
+                 const int64_t k = begin * kTileRows, count = std::min(p.filters, end * kTileRows) - k;
+                 transform_filters(p, count, w + k * p.filter_step, cut.u_plane, shared + k * p.channels);
+               });
+  parallel_slots(ceil_div(tiles, cut.block_tiles), cut.slots, [&](int64_t task, int slot) {
+    const int64_t first = task * cut.block_tiles, block = std::min(cut.block_tiles, tiles - first);
+    T *const v = slot_values(slot), *const m = v + kProducts * cut.v_plane;
+    transform_inputs(p, 0, p.channels, x, first, block, cut.v_plane, v);
+    for (int64_t k = 0; k < p.filters; k += kRun) {
+      finish(k, std::min(kRun, p.filters - k), first, block, shared + k * p.channels, v, m);
     }
   });
 }
 
 template <class T>
 void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const T* bias, T* out, void* workspace) {
-  const BlockPlan<T> plan(p.channels, p.filters, p.in.count());
-  const int64_t in_plane = p.in.height * p.in.width, out_plane = p.out.height * p.out.width;
-  T* const u = static_cast<T*>(workspace);
-  T* const v = u + kProducts * plan.u_plane;
-  T* const m = v + kProducts * plan.v_plane;
+  const Cut<T> cut(p, g.threads);
   for (int64_t group = 0; group < g.groups; ++group) {
-    for (int64_t first = 0; first < p.in.count(); first += plan.block_tiles) {
-      const int64_t tiles = std::min(plan.block_tiles, p.in.count() - first);
-      transform_inputs(p.in, p.channels, in_plane, in + group * p.channels * in_plane, first, tiles, plan.v_plane, v);
-      for (int64_t k = 0; k < p.filters; k += plan.chunk_filters) {
-        Problem chunk = p;
-        chunk.filters = std::min(plan.chunk_filters, p.filters - k);
-        const int64_t filter = group * p.filters + k;
-        if (first == 0 || plan.chunk_filters < p.filters) {
-          transform_filters(chunk, w + group * g.group_out() * g.filter_size() + k * p.filter_step, plan.u_plane, u);
-        }
-        multiply(chunk, plan, tiles, u, v, m);
-        transform_outputs(chunk, m, plan.m_plane, first, tiles, bias ? bias + filter : nullptr,
-                          out + filter * out_plane);
-      }
-    }
+    run_group(p, cut, in + group * p.channels * p.in_plane(), w + group * g.group_out() * g.filter_size(),
+              bias ? bias + group * p.filters : nullptr, out + group * p.filters * p.out_plane(),
+              static_cast<T*>(workspace));
   }
 }
 
@@ -364,38 +380,57 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
 
 // ---- The gradient of the weights --------------------------------------------------------------------------
 
-/// Sizes of what the gradient of the weights needs: a block's tiles of x as V[36][panel of channels][tile][channel] and
-/// a chunk's of gy as D[36][panel of filters][tile][filter], and the sums of their products
-/// [36][panel of filters][panel of channels][filter][channel].
+/// How the work is cut: the tiles into parts that are summed up separately and then together, or, where the filters are
+/// large, the filters into runs. Tiles are taken block by block. Depends on the geometry alone, as the sums do.
+///
+/// Sizes are of a block's tiles of x, V[36][panel of channels][tile][channel], and of gy, D[36][panel of
+/// filters][tile][filter], and of the sums of their products [36][panel of filters][panel of
+/// channels][filter][channel].
 template <class T>
-struct WeightPlan : Cut<T> {
-  WeightPlan(const Problem& p)
-      : Cut<T>(p.channels, p.filters, p.in.count()), channels(round_up(p.channels, kLanes<T>)) {
-    v_plane = channels * this->block_tiles + kLanes<T>;
-    d_plane = round_up(this->chunk_filters, kTileRows) * this->block_tiles + kLanes<T>;
-    sum_plane = channels * this->chunk_filters + kLanes<T>;
+struct WeightCut {
+  WeightCut(const Problem& p, int threads) : slots(threads), channels(round_up(p.channels, kLanes<T>)) {
+    constexpr int64_t kLargeSums = 4 << 20, kAllSums = 8 << 20, kMostParts = 8, kBlock = 1 << 20, kAllTiles = 12 << 20;
+    const int64_t tiles = p.in.count(), channel_bytes = kProducts * channels * static_cast<int64_t>(sizeof(T));
+    const int64_t sum_bytes = channel_bytes * p.filters;
+    by_filters = sum_bytes > kLargeSums;
+    const int64_t room =
+        by_filters ? kAllTiles / channel_bytes : kBlock / (channel_bytes + channel_bytes * p.filters / channels);
+    const int64_t most = std::max<int64_t>(room / kLanes<T>, by_filters ? 1 : kTileVectors) * kLanes<T>;
+    parts = by_filters ? 1 : std::clamp<int64_t>(std::min(kAllSums / sum_bytes, ceil_div(tiles, most)), 1, kMostParts);
+    part_tiles = ceil_div(tiles, parts);
+    parts = ceil_div(tiles, part_tiles);
+    block_tiles = round_up(ceil_div(part_tiles, ceil_div(part_tiles, most)), kLanes<T>);
+    filters = by_filters ? std::min(kRun, p.filters) : p.filters;
+    v_plane = plane_step<T>(channels * block_tiles);
+    d_plane = plane_step<T>(round_up(filters, kTileRows) * block_tiles);
+    sum_plane = plane_step<T>(channels * p.filters);
   }
-  int64_t channels, v_plane, d_plane, sum_plane;
+  bool by_filters;
+  int slots;
+  int64_t channels, filters;  // of a task; whole vectors of channels
+  int64_t parts, part_tiles, block_tiles;
+  int64_t v_plane, d_plane, sum_plane;
 
-  int64_t values() const { return kProducts * (v_plane + d_plane + sum_plane); }
+  int64_t shared_plane() const { return parts * sum_plane + (by_filters ? v_plane : 0); }
+  int64_t slot_plane() const { return d_plane + (by_filters ? 0 : v_plane); }
+  int64_t values() const { return kProducts * (shared_plane() + slots * slot_plane()); }
 };
 
-/// Transformed tiles with the planes innermost: to[36][panel][tile][plane of the panel], panels of kWidth planes (the
-/// last as wide as what is left, in whole steps of `round`). Tiles up to `padded_tiles` and planes up to a panel's
-/// width are zero.
+/// Transformed tiles with the planes innermost: to[36][panel][tile][plane of the panel], for the planes [begin, end).
+/// Panels have `panel_width` planes, the last what is left, rounded up to whole multiples of `round`; planes and tiles
+/// that only round up are zero. `begin` is a multiple of kLanes.
 template <class T, class Transform>
-void transform_transposed(const Tiling& tiling, int64_t planes, const T* from, int64_t first, int64_t tiles,
-                          int64_t panel_width, int64_t round, int64_t plane_step, T* to) {
+void transform_transposed(const Tiling& tiling, int64_t planes, int64_t begin, int64_t end, const T* from,
+                          int64_t first, int64_t tiles, int64_t panel_width, int64_t round, int64_t product_step,
+                          T* to) {
   constexpr int kSize = Transform::kFrom;
   const int64_t size = tiling.height * tiling.width, padded_tiles = round_up(tiles, kLanes<T>);
-  const int64_t groups = ceil_div(planes, kLanes<T>), chunks = ceil_div(tiles, kTileCols<T>);
-  parallel_for(groups * chunks, 1, [&](int64_t begin, int64_t end) {
-    T gathered[kSize * kSize][kPanelRoom<T>];
-    alignas(kVectorBytes) T transformed[kProducts][kLanes<T>][kTileCols<T>];
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t group = i % groups * kLanes<T>, at = i / groups * kTileCols<T>;
+  T gathered[kSize * kSize][kPanelRoom<T>];
+  alignas(kVectorBytes) T transformed[kProducts][kLanes<T>][kTileCols<T>];
+  for (int64_t group = begin; group < end; group += kLanes<T>) {
+    const int64_t width = std::min<int64_t>(kLanes<T>, planes - group);
+    for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
       const int64_t count = std::min(kTileCols<T>, tiles - at), cols = panel_cols<T>(tiles, at);
-      const int64_t width = std::min<int64_t>(kLanes<T>, planes - group);
       for (int64_t c = 0; c < width; ++c) {
         gather_tiles<T, kSize>(tiling, from + (group + c) * size, first + at, count, gathered);
         for (auto& values : gathered) std::fill(values + count, values + cols, T(0));
@@ -415,80 +450,117 @@ void transform_transposed(const Tiling& tiling, int64_t planes, const T* from, i
             if (plane >= round_up(planes, round)) break;
             const int64_t panel_planes = std::min(panel_width, round_up(planes - panel, round));
             const int64_t take = std::min<int64_t>(kLanes<T> - c, panel_planes - (plane - panel));
-            T* out = to + product * plane_step + panel * padded_tiles + (at + t) * panel_planes + (plane - panel);
+            T* out = to + product * product_step + panel * padded_tiles + (at + t) * panel_planes + (plane - panel);
             for (int64_t l = 0; l < kLanes<T>; ++l, out += panel_planes) {
-              std::memcpy(out, reinterpret_cast<const T*>(&rows[l]) + c, static_cast<size_t>(take) * sizeof(T));
+              T lanes[kLanes<T>];
+              store(rows[l], lanes);
+              for (int64_t i = 0; i < take; ++i) out[i] = lanes[c + i];
             }
           }
         }
       }
     }
-  });
+  }
 }
 
-/// sums (=|+=) products of the block's tiles.
+/// sums (=|+=) products of the block's tiles, for the filters [begin, end).
 template <class T>
-void multiply_transposed(const WeightPlan<T>& plan, int64_t filters, int64_t tiles, const T* d, const T* v, T* sums,
-                         bool add) {
-  const int64_t panels = ceil_div(filters, kTileRows), depth = round_up(tiles, kLanes<T>);
-  parallel_for(kProducts * panels, item_grain(kTileRows * plan.channels * tiles / 16), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t product = i / panels, k = i % panels * kTileRows;
-      const int64_t rows = std::min<int64_t>(kTileRows, filters - k);
-      for (int64_t c = 0; c < plan.channels; c += kTileCols<T>) {
-        const int64_t cols = std::min(kTileCols<T>, plan.channels - c);
-        multiply_tile(rows, cols, depth, d + product * plan.d_plane + k * depth, v + product * plan.v_plane + c * depth,
-                      cols, sums + product * plan.sum_plane + k * plan.channels + c * rows, cols, add);
+void multiply_transposed(const WeightCut<T>& cut, int64_t begin, int64_t end, int64_t tiles, const T* d, const T* v,
+                         T* sums, bool add) {
+  const int64_t depth = round_up(tiles, kLanes<T>);
+  for (int product = 0; product < kProducts; ++product) {
+    for (int64_t k = begin; k < end; k += kTileRows) {
+      const int64_t rows = std::min<int64_t>(kTileRows, end - k);
+      for (int64_t c = 0; c < cut.channels; c += kTileCols<T>) {
+        const int64_t cols = std::min(kTileCols<T>, cut.channels - c);
+        multiply_tile(rows, cols, depth, d + product * cut.d_plane + (k - begin) * depth,
+                      v + product * cut.v_plane + c * depth, cols,
+                      sums + product * cut.sum_plane + k * cut.channels + c * rows, cols, add);
       }
     }
-  });
+  }
 }
 
-/// gw from the sums of products.
+/// gw of the filters [begin, end) from the sums of all parts.
 template <class T>
-void transform_sums(const WeightPlan<T>& plan, int64_t filters, int64_t channels, const T* sums, T* gw) {
+void transform_sums(const Problem& p, const WeightCut<T>& cut, int64_t begin, int64_t end, const T* sums, T* gw) {
   constexpr int kTaps = kFilter * kFilter;
-  parallel_for(filters, item_grain(plan.channels * kProducts), [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t panel = k / kTileRows * kTileRows, rows = std::min<int64_t>(kTileRows, filters - panel);
-      for (int64_t c = 0; c < channels; c += kLanes<T>) {
-        const int64_t block = c / kTileCols<T> * kTileCols<T>, cols = std::min(kTileCols<T>, plan.channels - block);
-        const T* from = sums + panel * plan.channels + block * rows + (k - panel) * cols + (c - block);
-        T taps[kTaps][kLanes<T>];
-        transform_tile<Vector<T>, FilterGradientTransform<T>>(
-            [&](int j, Vector<T>& value) { value = load(from + j * plan.sum_plane); },
-            [&](int j, const Vector<T>& value) { store(value, taps[j]); });
-        const int64_t width = std::min<int64_t>(kLanes<T>, channels - c);
-        T* to = gw + (k * channels + c) * kTaps;
-        for (int64_t l = 0; l < width; ++l) {
-          for (int j = 0; j < kTaps; ++j) *to++ = taps[j][l];
-        }
+  for (int64_t k = begin; k < end; ++k) {
+    const int64_t panel = k / kTileRows * kTileRows, rows = std::min<int64_t>(kTileRows, p.filters - panel);
+    for (int64_t c = 0; c < p.channels; c += kLanes<T>) {
+      const int64_t block = c / kTileCols<T> * kTileCols<T>, cols = std::min(kTileCols<T>, cut.channels - block);
+      const T* from = sums + panel * cut.channels + block * rows + (k - panel) * cols + (c - block);
+      T taps[kTaps][kLanes<T>];
+      transform_tile<Vector<T>, FilterGradientTransform<T>>(
+          [&](int j, Vector<T>& value) {
+            value = load(from + j * cut.sum_plane);
+            for (int64_t part = 1; part < cut.parts; ++part) {
+              value += load(from + (part * kProducts + j) * cut.sum_plane);
+            }
+          },
+          [&](int j, const Vector<T>& value) { store(value, taps[j]); });
+      const int64_t width = std::min<int64_t>(kLanes<T>, p.channels - c);
+      T* to = gw + (k * p.channels + c) * kTaps;
+      for (int64_t l = 0; l < width; ++l) {
+        for (int j = 0; j < kTaps; ++j) *to++ = taps[j][l];
       }
     }
+  }
+}
+
+template <class T>
+void backward_weight_group(const Problem& p, const WeightCut<T>& cut, const T* x, const T* gy, T* gw, T* workspace) {
+  T* const sums = workspace;
+  const auto slot_values = [&](int slot) {
+    return workspace + kProducts * (cut.shared_plane() + slot * cut.slot_plane());
+  };
+  const auto transform_x = [&](int64_t begin, int64_t end, int64_t first, int64_t tiles, T* v) {
+    transform_transposed<T, InputTransform<T>>(p.in, p.channels, begin, end, x, first, tiles, kTileCols<T>, kLanes<T>,
+                                               cut.v_plane, v);
+  };
+  const auto transform_gy = [&](int64_t k, int64_t filters, int64_t first, int64_t tiles, T* d) {
+    transform_transposed<T, GradientTransform<T>>(p.out, filters, 0, filters, gy + k * p.out_plane(), first, tiles,
+                                                  kTileRows, 1, cut.d_plane, d);
+  };
+  if (cut.by_filters) {
+    T* const v = workspace + kProducts * cut.sum_plane;
+    for (int64_t first = 0; first < p.in.count(); first += cut.block_tiles) {
+      const int64_t tiles = std::min(cut.block_tiles, p.in.count() - first);
+      const bool last = first + tiles == p.in.count();
+      parallel_for(ceil_div(p.channels, kLanes<T>), 1, [&](int64_t begin, int64_t end) {
+        transform_x(begin * kLanes<T>, std::min(p.channels, end * kLanes<T>), first, tiles, v);
+      });
+      parallel_slots(ceil_div(p.filters, cut.filters), cut.slots, [&](int64_t task, int slot) {
+        const int64_t k = task * cut.filters, end = std::min(p.filters, k + cut.filters);
+        T* const d = slot_values(slot);
+        transform_gy(k, end - k, first, tiles, d);
+        multiply_transposed(cut, k, end, tiles, d, v, sums, first > 0);
+        if (last) transform_sums(p, cut, k, end, sums, gw);
+      });
+    }
+    return;
+  }
+  parallel_slots(cut.parts, cut.slots, [&](int64_t part, int slot) {
+    T *const v = slot_values(slot), *const d = v + kProducts * cut.v_plane;
+    const int64_t begin = part * cut.part_tiles, end = std::min(p.in.count(), begin + cut.part_tiles);
+    for (int64_t first = begin; first < end; first += cut.block_tiles) {
+      const int64_t tiles = std::min(cut.block_tiles, end - first);
+      transform_x(0, p.channels, first, tiles, v);
+      transform_gy(0, p.filters, first, tiles, d);
+      multiply_transposed(cut, 0, p.filters, tiles, d, v, sums + part * kProducts * cut.sum_plane, first > begin);
+    }
   });
+  parallel_for(p.filters, item_grain(cut.channels * kProducts),
+               [&](int64_t begin, int64_t end) { transform_sums(p, cut, begin, end, sums, gw); });
 }
 
 template <class T>
 void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace) {
   const Problem p = forward_problem(g);
-  const WeightPlan<T> plan(p);
-  T* const v = static_cast<T*>(workspace);
-  T* const d = v + kProducts * plan.v_plane;
-  T* const sums = d + kProducts * plan.d_plane;
+  const WeightCut<T> cut(p, g.threads);
   for (int64_t group = 0; group < g.groups; ++group) {
-    for (int64_t first = 0; first < p.in.count(); first += plan.block_tiles) {
-      const int64_t tiles = std::min(plan.block_tiles, p.in.count() - first);
-      transform_transposed<T, InputTransform<T>>(p.in, p.channels, x + group * p.channels * g.input_plane(), first,
-                                                 tiles, kTileCols<T>, kLanes<T>, plan.v_plane, v);
-      for (int64_t k = 0; k < p.filters; k += plan.chunk_filters) {
-        const int64_t filters = std::min(plan.chunk_filters, p.filters - k), filter = group * p.filters + k;
-        transform_transposed<T, GradientTransform<T>>(p.out, filters, gy + filter * g.output_plane(), first, tiles,
-                                                      kTileRows, 1, plan.d_plane, d);
-        multiply_transposed(plan, filters, tiles, d, v, sums, first > 0);
-        if (first + tiles == p.in.count())
-          transform_sums(plan, filters, p.channels, sums, gw + filter * g.filter_size());
-      }
-    }
+    backward_weight_group(p, cut, x + group * p.channels * p.in_plane(), gy + group * p.filters * p.out_plane(),
+                          gw + group * p.filters * g.filter_size(), static_cast<T*>(workspace));
   }
 }
 
@@ -514,10 +586,9 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
 
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
-  const auto values_of = [](const Problem& p) { return BlockPlan<T>(p.channels, p.filters, p.in.count()).values(); };
-  const int64_t values = pass == ConvPass::kForward         ? values_of(forward_problem(g))
-                         : pass == ConvPass::kBackwardInput ? values_of(backward_problem(g))
-                                                            : WeightPlan<T>(forward_problem(g)).values();
+  const int64_t values = pass == ConvPass::kForward         ? Cut<T>(forward_problem(g), g.threads).values()
+                         : pass == ConvPass::kBackwardInput ? Cut<T>(backward_problem(g), g.threads).values()
+                                                            : WeightCut<T>(forward_problem(g), g.threads).values();
   return values * static_cast<int64_t>(sizeof(T));
 }
 
