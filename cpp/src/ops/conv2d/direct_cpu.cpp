@@ -327,7 +327,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
     const int64_t parts = (count + run - 1) / run, tasks = g.groups * plan.filter_runs * plan.tap_runs;
     parallel_for(parts * tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t part = i % parts, task = i / parts, first = part * run;
+        const int64_t part = i / tasks, task = i % tasks, first = part * run;
         weight_task(g, plan, task / plan.tap_runs / plan.filter_runs, task / plan.tap_runs % plan.filter_runs,
                     task % plan.tap_runs, std::min(run, count - first), spread + first * g.out_channels * plan.row,
                     padded + first * g.in_channels * p.plane(), parts > 1 ? sums + part * weights : gw,

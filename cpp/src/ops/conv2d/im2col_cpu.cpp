@@ -5,8 +5,8 @@
 // positions at a time that fits in cache, so the whole im2col matrix never exists. A 1x1 kernel with stride 1 and no
 // padding needs no columns: the image is the matrix.
 //
-// Each pass cuts its work into units by geometry alone and deals them in runs to at most kSlots slots, which own the
-// workspace; threads take slots. Results therefore do not depend on the number of threads.
+// Each pass cuts its work into units by geometry alone, so that results do not depend on the number of threads; each
+// thread has columns of its own.
 #include <cstring>
 
 #include "blas.h"
@@ -18,8 +18,7 @@
 namespace cnnx::CNNX_ISA {
 namespace {
 
-constexpr int64_t kBlockBytes = 1 << 19;  // of columns: half of a 1 MiB second-level cache
-constexpr int64_t kSlots = 64;
+constexpr int64_t kBlockBytes = 1 << 19;    // of columns: half of a 1 MiB second-level cache
 constexpr int64_t kEnoughUnits = 16;        // a backward pass with fewer images than this is cut further
 constexpr int64_t kPartialBytes = 1 << 22;  // all partial weight gradients together
 
@@ -42,23 +41,6 @@ struct Blocks {
   int64_t positions, count, values;
 };
 
-/// Units dealt to slots in runs.
-struct Deal {
-  explicit Deal(int64_t unit_count)
-      : units(unit_count), slots(std::min(units, kSlots)), run(slots ? (units + slots - 1) / slots : 0) {}
-  int64_t units, slots, run;
-
-  /// Calls fn(slot, unit) for all units, slots in parallel.
-  template <class F>
-  void for_each(F fn) const {
-    parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t slot = begin; slot < end; ++slot) {
-        for (int64_t unit = slot * run; unit < std::min(units, (slot + 1) * run); ++unit) fn(slot, unit);
-      }
-    });
-  }
-};
-
 /// Backward through the input: a unit is a run of channels of one image and group.
 struct ChannelCut {
   explicit ChannelCut(const Conv2dGeometry& g) {
@@ -70,11 +52,14 @@ struct ChannelCut {
   int64_t channels, count;
 };
 
-/// Backward through the weight: partial sums, each over every `partials`-th (image, block).
+/// Backward through the weight: partial sums, each over a run of pairs of image and block.
 template <class T>
 int64_t partial_count(const Conv2dGeometry& g) {
   const int64_t bytes = g.out_channels * g.filter_size() * static_cast<int64_t>(sizeof(T));
-  return std::max<int64_t>(1, std::min({g.batch * Blocks<T>(g).count, kEnoughUnits, kPartialBytes / bytes}));
+  const int64_t units = g.batch * Blocks<T>(g).count, most = std::min(kEnoughUnits, kPartialBytes / bytes);
+  if (most <= 1 || units <= 1) return 1;
+  const int64_t run = (units + most - 1) / most;
+  return (units + run - 1) / run;  // none is empty
 }
 
 bool accepts(const Conv2dGeometry&) { return true; }
@@ -88,16 +73,9 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
 
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
-  const Blocks<T> blocks(g);
-  int64_t values = 0;
-  if (pass == ConvPass::kForward) {
-    values = Deal(g.batch * g.groups * blocks.count).slots * blocks.values;
-  } else if (pass == ConvPass::kBackwardInput) {
-    values = Deal(g.batch * g.groups * ChannelCut(g).count).slots * blocks.values;
-  } else {
-    const int64_t partials = partial_count<T>(g);
-    values = partials * blocks.values + (partials > 1 ? partials * g.out_channels * g.filter_size() : 0);
-  }
+  const int64_t partials = pass == ConvPass::kBackwardWeight ? partial_count<T>(g) : 1;
+  const int64_t values =
+      g.threads * Blocks<T>(g).values + (partials > 1 ? partials * g.out_channels * g.filter_size() : 0);
   return values * static_cast<int64_t>(sizeof(T));
 }
 
@@ -105,7 +83,7 @@ template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace) {
   const Blocks<T> blocks(g);
   const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
-  Deal(g.batch * g.groups * blocks.count).for_each([&](int64_t slot, int64_t unit) {
+  parallel_slots(g.batch * g.groups * blocks.count, g.threads, [&](int64_t unit, int slot) {
     const int64_t image_group = unit / blocks.count, group = image_group % g.groups;
     const int64_t begin = unit % blocks.count * blocks.positions, n = std::min(plane - begin, blocks.positions);
     const T* image = x + image_group * g.group_in() * g.input_plane();
@@ -128,7 +106,7 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
   const Blocks<T> blocks(g);
   const ChannelCut cut(g);
   const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane(), taps = g.h.kernel * g.w.kernel;
-  Deal(g.batch * g.groups * cut.count).for_each([&](int64_t slot, int64_t unit) {
+  parallel_slots(g.batch * g.groups * cut.count, g.threads, [&](int64_t unit, int slot) {
     const int64_t image_group = unit / cut.count, first = unit % cut.count * cut.channels;
     const int64_t channels = std::min(cut.channels, g.group_in() - first);
     const T* weight = w + image_group % g.groups * K * CRS + first * taps;
@@ -178,13 +156,12 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
       add_weight_product(g, blocks, unit, unit == 0, x, gy, gw, columns, parallel_gemm<T>);
     }
   } else {
-    T* const sums = columns + partials * blocks.values;
-    parallel_for(partials, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t part = begin; part < end; ++part) {
-        for (int64_t unit = part; unit < units; unit += partials) {
-          add_weight_product(g, blocks, unit, unit == part, x, gy, sums + part * weight, columns + part * blocks.values,
-                             gemm<T>);
-        }
+    T* const sums = columns + g.threads * blocks.values;
+    const int64_t run = (units + partials - 1) / partials;
+    parallel_slots(partials, g.threads, [&](int64_t part, int slot) {
+      for (int64_t unit = part * run; unit < std::min(units, (part + 1) * run); ++unit) {
+        add_weight_product(g, blocks, unit, unit == part * run, x, gy, sums + part * weight,
+                           columns + slot * blocks.values, gemm<T>);
       }
     });
     parallel_for(weight, item_grain(partials), [&](int64_t begin, int64_t end) {
