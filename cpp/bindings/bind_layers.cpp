@@ -231,6 +231,29 @@ Source: Ioffe and Szegedy, "Batch Normalization" (2015).
            }),
            py::arg("num_features"), py::arg("eps") = 1e-5, py::arg("momentum") = 0.1, py::arg("affine") = true,
            py::arg("track_running_stats") = true, py::arg("dtype") = "float32");
+  bind_layer<LocalResponseNorm>(m, "LocalResponseNorm", R"(Normalises each value by its neighbouring channels.
+
+Args:
+    size: number of neighbouring channels.
+    alpha: weight of their mean square.
+    beta: exponent.
+    k: added to the weighted mean square.
+
+Shape:
+    (N, C, ...) to the same: x / (k + alpha * mean of x ** 2 over the window) ** beta.
+
+Example:
+    >>> import cnnx
+    >>> alexnet = cnnx.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # the paper's alpha is 1e-4, of the sum
+    >>> alexnet(cnnx.randn(1, 96, 55, 55)).shape
+    (1, 96, 55, 55)
+
+Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
+)")
+      .def(py::init([](int64_t size, double alpha, double beta, double k) {
+             return std::make_unique<PyModule<LocalResponseNorm>>(size, LocalResponseNormOptions{alpha, beta, k});
+           }),
+           py::arg("size"), py::arg("alpha") = 1e-4, py::arg("beta") = 0.75, py::arg("k") = 1.0);
   bind_layer<Dropout>(
       m, "Dropout",
       R"(Zeroes values at random in training and scales the others by 1 / (1 - p); does nothing in evaluation.

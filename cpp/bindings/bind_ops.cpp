@@ -100,6 +100,33 @@ Example:
     True
 )";
 
+constexpr const char* kLocalResponseNormDoc = R"(Local response normalization across channels, as torch defines it.
+
+Args:
+    x: (N, C, ...).
+    size: number of neighbouring channels: size // 2 before each, (size - 1) // 2 behind.
+    alpha: weight of their mean square. AlexNet's paper weighs the sum: its alpha times size goes here.
+    beta: exponent.
+    k: added to the weighted mean square.
+
+Shape:
+    Output as x: x / (k + alpha * mean of x ** 2 over the window) ** beta; channels that do not exist count as zero.
+
+Returns:
+    The normalised tensor.
+
+Raises:
+    ValueError: for fewer than three axes, and numbers out of range.
+
+Source:
+    Krizhevsky, Sutskever and Hinton (2012), section 3.3.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.functional.local_response_norm(cnnx.ones(1, 1, 1, 1), 5, alpha=5.0, beta=1.0).item()
+    0.5
+)";
+
 void bind_convolution(py::module_& m) {
   m.def(
       "conv2d",
@@ -110,10 +137,10 @@ void bind_convolution(py::module_& m) {
       py::arg("padding") = Padding(0), py::arg("dilation") = Pair(1), py::arg("groups") = 1,
       py::arg("fit") = py::none(), NoGil(), kConv2dDoc);
   m.def("set_conv_algorithm", &set_conv_algorithm, py::arg("name"),
-        "Pins one convolution algorithm for the geometries it accepts; \"auto\" (the default) chooses by geometry.");
+        "Pins one convolution algorithm for the geometries it accepts; \"auto\" (the default) takes the one with the "
+        "least estimated cost.");
   m.def("conv_algorithm", &conv_algorithm, "The pinned convolution algorithm, or \"auto\".");
-  m.def("conv_algorithms", &conv_algorithms,
-        "Names of the convolution algorithms in order of preference; the last takes every geometry.");
+  m.def("conv_algorithms", &conv_algorithms, "Names of the convolution algorithms; the last takes every geometry.");
   m.def("get_fit_mode", &fit_mode, "The global fit mode: \"floor\", \"ceil\" or \"strict\".");
   m.def("_set_fit_mode", &set_fit_mode, py::arg("fit"));
 }
@@ -199,6 +226,13 @@ void bind_others(py::module_& m) {
       py::arg("x"), py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(),
       py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("training") = false,
       py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, NoGil(), kBatchNormDoc);
+  m.def(
+      "local_response_norm",
+      [](const Tensor& x, int64_t size, double alpha, double beta, double k) {
+        return local_response_norm(x, size, {alpha, beta, k});
+      },
+      py::arg("x"), py::arg("size"), py::arg("alpha") = 1e-4, py::arg("beta") = 0.75, py::arg("k") = 1.0, NoGil(),
+      kLocalResponseNormDoc);
   m.def("dropout", &dropout, py::arg("x"), py::arg("p") = 0.5, py::arg("training") = true, NoGil(),
         "Zeroes values with probability p and scales the others by 1 / (1 - p); the identity unless training.");
   m.def(

@@ -32,7 +32,8 @@ void naive_forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, 
         }
 }
 template <class T>
-constexpr cnnx::Conv2dKernels<T> kNaive{"naive", nullptr, nullptr, nullptr, naive_forward<T>, nullptr, nullptr, nullptr};
+constexpr cnnx::Conv2dKernels<T> kNaive{"naive",          nullptr, nullptr, nullptr,
+                                        naive_forward<T>, nullptr, nullptr, nullptr};
 
 std::vector<float> randoms(int64_t count) {
   static std::mt19937 generator(7);

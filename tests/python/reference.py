@@ -78,6 +78,14 @@ def avg_pool2d(x, kernel, stride, padding, count_include_pad=True, fit="floor"):
     return pool(x, kernel, stride, padding, mean, fit=fit)
 
 
+def local_response_norm(x, size, alpha, beta, k):
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        window = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        y[:, c] = x[:, c] / (k + alpha / size * (window**2).sum(axis=1)) ** beta
+    return y
+
+
 def lp_pool2d(x, p, kernel, stride, fit="floor"):
     return pool(x, kernel, stride, (0, 0, 0, 0), lambda v, *_: (np.abs(v) ** p).sum(axis=(2, 3)) ** (1 / p), fit=fit)
 

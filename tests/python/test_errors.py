@@ -91,6 +91,13 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         "[max_pool2d] expected images of shape (N, C, H, W); got shape (8, 8).",
     ),
     (lambda: F.avg_pool2d(_INTS, 2), ValueError, "[avg_pool2d] expected float32 or float64; got int64."),
+    (lambda: F.local_response_norm(_X, 0), ValueError, "[local_response_norm] size must be at least 1; got 0."),
+    (
+        lambda: F.local_response_norm(_SCORES, 5),
+        ValueError,
+        "[local_response_norm] expected an input of shape (N, C, ...)",
+    ),
+    (lambda: F.local_response_norm(_X, 5, k=0.0), ValueError, "[local_response_norm] k must be finite and positive"),
     (lambda: F.lp_pool2d(_X, 0, 2), ValueError, "[lp_pool2d] norm_type must be positive and finite; got 0."),
     (lambda: F.lp_pool2d(_X, float("nan"), 2), ValueError, "[lp_pool2d] norm_type must be positive"),
     (

@@ -24,6 +24,7 @@ def _net():
         cnnx.MaxPool2d(2, fit="ceil"),
         cnnx.Sequential(cnnx.Conv2d(4, 4, 3, padding="same", groups=4), cnnx.LeakyReLU(0.2)),
         cnnx.LPPool2d(2, 2, stride=1),
+        cnnx.LocalResponseNorm(3, alpha=0.5),
         cnnx.AdaptiveAvgPool2d((2, 2)),
         cnnx.Flatten(),
         cnnx.Dropout(0.3),

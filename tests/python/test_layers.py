@@ -23,6 +23,10 @@ _IMAGE = (2, 4, 9, 11)
             lambda: cnnx.AvgPool2d(3, 2, 1, count_include_pad=False),
             lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
         ),
+        (
+            lambda: cnnx.LocalResponseNorm(3, 0.1, 0.5, 2.0),
+            lambda x: F.local_response_norm(x, 3, 0.1, 0.5, 2.0),
+        ),
         (lambda: cnnx.LPPool2d(2, 3), lambda x: F.lp_pool2d(x, 2, 3)),
         (lambda: cnnx.AdaptiveAvgPool2d((3, 2)), lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
         (lambda: cnnx.AdaptiveMaxPool2d(2), lambda x: F.adaptive_max_pool2d(x, 2)),

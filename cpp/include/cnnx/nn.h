@@ -193,6 +193,20 @@ class CNNX_API BatchNorm2d : public Layer<BatchNorm2dArgs> {
   void visit_fields(FieldVisitor& visitor) override;
 };
 
+struct LocalResponseNormArgs {
+  int64_t size = 5;
+  LocalResponseNormOptions options = {};
+};
+class CNNX_API LocalResponseNorm : public Layer<LocalResponseNormArgs> {
+ public:
+  using Args = LocalResponseNormArgs;
+  explicit LocalResponseNorm(const std::same_as<Args> auto& args) : LocalResponseNorm(args.size, args.options) {}
+  explicit LocalResponseNorm(int64_t size, const LocalResponseNormOptions& options = {});
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "LocalResponseNorm"; }
+  void visit_fields(FieldVisitor& visitor) override;
+};
+
 // ---- Activations
 // -----------------------------------------------------------------------------------------------------
 struct NoArgs {};

@@ -151,6 +151,13 @@ struct BatchNormOptions {
 /// updated in place with the unbiased variance; otherwise the running ones are used.
 CNNX_API Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                            const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& options = {});
+struct LocalResponseNormOptions {
+  double alpha = 1e-4;
+  double beta = 0.75;
+  double k = 1.0;
+};
+/// x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta.
+CNNX_API Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNormOptions& options = {});
 /// Zeroes values with probability p and scales the rest by 1 / (1 - p) while training.
 CNNX_API Tensor dropout(const Tensor& x, double p = 0.5, bool training = true);
 

@@ -14,6 +14,7 @@ void visit(FieldVisitor& visitor, AdaptivePool2dArgs& args);
 void visit(FieldVisitor& visitor, FlattenArgs& args);
 void visit(FieldVisitor& visitor, DropoutArgs& args);
 void visit(FieldVisitor& visitor, BatchNorm2dArgs& args);
+void visit(FieldVisitor& visitor, LocalResponseNormArgs& args);
 void visit(FieldVisitor& visitor, LeakyReLUArgs& args);
 void visit(FieldVisitor& visitor, GELUArgs& args);
 void visit(FieldVisitor& visitor, SoftmaxArgs& args);

@@ -1,4 +1,4 @@
-// BatchNorm2d, and Dropout.
+// BatchNorm2d, LocalResponseNorm, and Dropout.
 #include "check.h"
 #include "nn/fields.h"
 #include "nn/init.h"
@@ -42,6 +42,20 @@ Tensor BatchNorm2d::forward(const Tensor& x) {
 }
 
 void BatchNorm2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
+
+void visit(FieldVisitor& visitor, LocalResponseNormArgs& args) {
+  visitor.field("size", args.size);
+  visitor.field("alpha", args.options.alpha);
+  visitor.field("beta", args.options.beta);
+  visitor.field("k", args.options.k);
+}
+
+LocalResponseNorm::LocalResponseNorm(int64_t size, const LocalResponseNormOptions& options)
+    : Layer(Args{size, options}) {
+  check_positive("LocalResponseNorm", "size", size);
+}
+Tensor LocalResponseNorm::forward(const Tensor& x) { return local_response_norm(x, args_.size, args_.options); }
+void LocalResponseNorm::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
 void visit(FieldVisitor& visitor, DropoutArgs& args) { visitor.field("p", args.p); }
 

@@ -33,6 +33,7 @@ const std::map<std::string, LayerBuilder>& layer_registry() {
       {"LPPool2d", build<LPPool2d>},
       {"LeakyReLU", build<LeakyReLU>},
       {"Linear", build<Linear>},
+      {"LocalResponseNorm", build<LocalResponseNorm>},
       {"LogSoftmax", build<LogSoftmax>},
       {"MaxPool2d", build<MaxPool2d>},
       {"ReLU", build<ReLU>},

@@ -27,6 +27,7 @@ __all__: list[str] = [
     "LeakyReLU",
     "Linear",
     "LoadResult",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
@@ -73,6 +74,7 @@ __all__: list[str] = [
     "load",
     "load_metadata",
     "load_state",
+    "local_response_norm",
     "log",
     "log_softmax",
     "lp_pool2d",
@@ -409,6 +411,16 @@ class BatchNorm2d(Module):
     ) -> None: ...
     def forward(self, x: Tensor) -> Tensor: ...
 
+class LocalResponseNorm(Module):
+    def __init__(
+        self,
+        size: typing.SupportsInt | typing.SupportsIndex,
+        alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0001,
+        beta: typing.SupportsFloat | typing.SupportsIndex = 0.75,
+        k: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
 class Dropout(Module):
     def __init__(self, p: typing.SupportsFloat | typing.SupportsIndex = 0.5) -> None: ...
     def forward(self, x: Tensor) -> Tensor: ...
@@ -577,6 +589,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
 def load(path: os.PathLike[str] | str | bytes) -> Module: ...
 def load_metadata(path: os.PathLike[str] | str | bytes) -> dict[str, str]: ...
 def load_state(path: os.PathLike[str] | str | bytes) -> dict[str, typing.Any]: ...
+def local_response_norm(
+    x: Tensor,
+    size: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0001,
+    beta: typing.SupportsFloat | typing.SupportsIndex = 0.75,
+    k: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+) -> Tensor: ...
 def log(x: Tensor) -> Tensor: ...
 def log_softmax(x: Tensor, dim: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor: ...
 def lp_pool2d(
