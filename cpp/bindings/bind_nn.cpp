@@ -1,40 +1,14 @@
-// Module, Sequential, Parameter, and the submodule init.
+// Module, Parameter, and the submodule init.
 #include <pybind11/functional.h>
-#include <pybind11/typing.h>
 
 #include <unordered_set>
 
-#include "py_module.h"
+#include "module_arguments.h"
 
 namespace cnnx::bindings {
 namespace {
 
-template <class T>
-using Iterator = py::typing::Iterator<T>;
-using NamedTensor = py::typing::Tuple<py::str, Tensor>;
-using NamedModule = py::typing::Tuple<py::str, Module>;
-
-/// An iterator over a list, of the type that the signature shows.
-template <class T>
-Iterator<T> iterate(const py::object& items) {
-  return Iterator<T>(py::iter(items));
-}
-
-std::string type_of(py::handle object) { return py::type::handle_of(object).attr("__name__").cast<std::string>(); }
-
-std::shared_ptr<Module> to_module(const char* op, py::handle value) {
-  if (py::isinstance<Module>(value)) {
-    module_of(value);
-    return value.cast<std::shared_ptr<Module>>();
-  }
-  std::string hint;
-  if (PyType_Check(value.ptr())) hint = " Call the class to make a module.";
-  if (py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value)) hint = " Unpack a sequence with *.";
-  throw py::type_error("[" + std::string(op) + "] expected a Module; got " + type_of(value) + "." + hint);
-}
-
 // ---- Module
-// ----------------------------------------------------------------------------------------------------------
 
 py::object call(py::handle self, const py::args& args, const py::kwargs& kwargs) {
   module_of(self);
@@ -58,12 +32,6 @@ py::list named_modules(py::handle self, const std::string& prefix) {
   for (const auto& [name, module] : module_of(self).named_descendants(prefix))
     found.append(py::make_tuple(name, module));
   return found;
-}
-
-py::list seconds(const py::list& pairs) {
-  py::list result;
-  for (const py::handle pair : pairs) result.append(pair[py::int_(1)]);
-  return result;
 }
 
 void apply_to(py::handle self, const py::function& fn, std::unordered_set<const Module*>& seen) {
@@ -342,98 +310,7 @@ Example:
 )");
 }
 
-// ---- Sequential
-// ------------------------------------------------------------------------------------------------------
-
-std::unique_ptr<PyModule<Sequential>> make_sequential(const py::args& modules) {
-  auto net = std::make_unique<PyModule<Sequential>>();
-  if (modules.size() == 1 && py::isinstance<py::dict>(modules[0])) {
-    for (const py::handle item : modules[0].attr("items")()) {
-      const auto [name, module] = item.cast<std::pair<py::object, py::object>>();
-      if (!py::isinstance<py::str>(name))
-        throw py::type_error("[sequential] names must be strings; got " + type_of(name) + ".");
-      net->register_module(name.cast<std::string>(), to_module("sequential", module));
-    }
-  } else {
-    for (const py::handle module : modules) net->push_back(to_module("sequential", module));
-  }
-  return net;
-}
-
-py::object get_item(const Sequential& self, const py::object& index) {
-  int64_t at = 0;
-  if (load_integer(index, at)) return py::cast(std::shared_ptr<Module>(self[at]));
-  if (!py::isinstance<py::slice>(index))
-    throw py::type_error("[sequential] indices are integers or slices; got " + type_of(index) + ".");
-  size_t start = 0, stop = 0, step = 0, length = 0;
-  if (!index.cast<py::slice>().compute(self.size(), &start, &stop, &step, &length)) throw py::error_already_set();
-  const py::object part = py::type::of<Sequential>()();
-  for (size_t i = 0; i < length; ++i, start += step) {
-    const auto& [name, module] = self.named_children()[start];
-    part.cast<Module&>().register_module(name, module);
-  }
-  return part;
-}
-
-void bind_sequential(py::module_& m) {
-  py::class_<Sequential, Module, PyModule<Sequential>, py::smart_holder>(m, "Sequential", module_type_setup(),
-                                                                         R"(Applies modules in order.
-
-Args:
-    modules: the modules, named "0", "1", ...; or one dict of names and modules.
-
-Example:
-    >>> import cnnx
-    >>> net = cnnx.Sequential(cnnx.Conv2d(1, 4, 3, padding=1), cnnx.ReLU(), cnnx.Flatten(), cnnx.Linear(256, 10))
-    >>> net(cnnx.randn(2, 1, 8, 8)).shape
-    (2, 10)
-    >>> len(net), net[1], net[-1]
-    (4, ReLU(), Linear(in_features=256, out_features=10, bias=True))
-)")
-      .def(py::init(&make_sequential))
-      .def(
-          "forward",
-          [](Sequential& self, const Tensor& x) {
-            return is_python(self) ? self.Sequential::forward(x) : self.forward(x);
-          },
-          py::arg("x"), NoGil(), "Applies the modules in order.")
-      .def("__len__", &Sequential::size)
-      .def("__iter__", [](const Sequential& self) { return iterate<Module>(seconds(py::cast(self.named_children()))); })
-      .def("__getitem__", get_item, py::arg("index"))
-      .def(
-          "__setitem__",
-          [](Sequential& self, int64_t index, py::handle module) {
-            self.replace(index, to_module("sequential", module));
-          },
-          py::arg("index"), py::arg("module"))
-      .def("__delitem__", &Sequential::erase, py::arg("index"))
-      .def(
-          "append",
-          [](py::object self, py::handle module) {
-            self.cast<Sequential&>().push_back(to_module("sequential", module));
-            return self;
-          },
-          py::arg("module"), "Adds a module at the end. Returns the Sequential itself.")
-      .def(
-          "extend",
-          [](py::object self, const py::typing::Iterable<Module>& modules) {
-            std::vector<std::shared_ptr<Module>> added;
-            for (const py::handle module : modules) added.push_back(to_module("sequential", module));
-            for (auto& module : added) self.cast<Sequential&>().push_back(std::move(module));
-            return self;
-          },
-          py::arg("modules"), "Adds modules at the end. Returns the Sequential itself.")
-      .def(
-          "insert",
-          [](py::object self, int64_t index, py::handle module) {
-            self.cast<Sequential&>().insert(index, to_module("sequential", module));
-            return self;
-          },
-          py::arg("index"), py::arg("module"), "Adds a module before another one. Returns the Sequential itself.");
-}
-
 // ---- init
-// ------------------------------------------------------------------------------------------------------------
 
 /// Binds fn(tensor, args...), which fills the tensor, so that it returns the same Python object.
 template <class... Args, class... Extra>
@@ -493,7 +370,7 @@ Returns:
 void bind_nn(py::module_& m) {
   bind_load_result(m);
   bind_module(m);
-  bind_sequential(m);
+  bind_containers(m);
   bind_init(m);
 }
 

@@ -177,6 +177,8 @@ void bind_pooling(py::module_& m) {
 
 void bind_activations(py::module_& m) {
   m.def("relu", &relu, py::arg("x"), NoGil(), "max(0, x).");
+  m.def("add_relu", &add_relu, py::arg("a"), py::arg("b"), NoGil(),
+        "relu(a + b) of two tensors of one shape, in one pass.");
   m.def("leaky_relu", &leaky_relu, py::arg("x"), py::arg("negative_slope") = 0.01, NoGil(),
         "x for x > 0, negative_slope * x otherwise.");
   m.def("sigmoid", &sigmoid, py::arg("x"), NoGil(), "1 / (1 + e^-x).");

@@ -67,7 +67,6 @@ Module& module_of(py::handle self) {
 }
 
 // ---- Garbage collection
-// ----------------------------------------------------------------------------------------------
 //
 // A parent holds its children in C++, where the cycle collector cannot look. It is told of a child's Python object only
 // if this parent's is the one C++ reference that keeps the object alive, so that no reference is counted twice or

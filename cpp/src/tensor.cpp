@@ -53,7 +53,6 @@ std::string Shape::str() const {
 }
 
 // ---- Creation
-// --------------------------------------------------------------------------------------------------------
 
 Tensor make_tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
   auto impl = std::make_shared<TensorImpl>();
@@ -119,7 +118,6 @@ Tensor from_memory(void* data, const Shape& shape, TensorOptions options, std::f
 }
 
 // ---- Access
-// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 TensorImpl& deref(const std::shared_ptr<TensorImpl>& impl) {
@@ -173,7 +171,6 @@ std::vector<double> Tensor::to_vector() const {
 }
 
 // ---- Gradient record
-// -------------------------------------------------------------------------------------------------
 
 bool Tensor::requires_grad() const { return impl_ && impl_->node; }
 bool Tensor::is_leaf() const { return !impl_ || !impl_->node || impl_->node->is_leaf(); }
@@ -221,7 +218,6 @@ void Tensor::set_data(const Tensor& other) {
 }
 
 // ---- Text
-// ------------------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -3,6 +3,7 @@
 from ._core import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
+    add_relu,
     avg_pool2d,
     batch_norm,
     concat,
@@ -30,6 +31,7 @@ from ._core import (
 __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "add_relu",
     "avg_pool2d",
     "batch_norm",
     "concat",

@@ -232,7 +232,7 @@ for _ in range(2000):
             {"type": "Conv2d", "args": {"in_channels": 3, "out_channels": 4, "kernel_size": [1, 1], "groups": 2}},
             "groups",
         ),
-        ({"type": "ReLU", "children": []}, "only Sequential"),
+        ({"type": "ReLU", "children": []}, "only Sequential, Residual and Concat"),
         ({"type": "Sequential", "children": [["0", {"type": "ReLU"}], ["0", {"type": "ReLU"}]]}, "twice"),
         ({"type": "Linear", "args": {"in_features": 2, "out_features": 2}}, "weight"),
         (_DEEP, "deep|JSON"),

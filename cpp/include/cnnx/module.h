@@ -147,12 +147,20 @@ class CNNX_API ModulePtr : public std::shared_ptr<Module> {
   Tensor operator()(const Tensor& x) const { return get()->forward(x); }
 };
 
+/// A module whose architecture is its children's.
+class CNNX_API Container : public Module {
+ public:
+  Container() = default;
+  explicit Container(NamedModules children);
+  bool is_describable() const override { return true; }
+};
+
 /// Applies its modules in order. They are named "0", "1", ... as in torch.
-class CNNX_API Sequential : public Module {
+class CNNX_API Sequential : public Container {
  public:
   Sequential() = default;
+  explicit Sequential(NamedModules modules) : Container(std::move(modules)) {}
   explicit Sequential(std::vector<std::shared_ptr<Module>> modules);
-  explicit Sequential(NamedModules modules);
   /// Takes layers by value (moved) or as shared pointers.
   template <class First, class... Rest>
     requires((std::derived_from<std::remove_cvref_t<First>, Module> &&
@@ -165,7 +173,6 @@ class CNNX_API Sequential : public Module {
 
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "Sequential"; }
-  bool is_describable() const override { return true; }
 
   void push_back(std::shared_ptr<Module> module);
   template <std::derived_from<Module> M>

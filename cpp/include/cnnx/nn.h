@@ -26,7 +26,6 @@ class Layer : public Module {
 };
 
 // ---- Convolution and linear
-// ------------------------------------------------------------------------------------------
 struct Conv2dOptions {
   Pair stride = 1;
   Padding padding = 0;
@@ -77,7 +76,6 @@ class CNNX_API Linear : public Layer<LinearArgs> {
 };
 
 // ---- Pooling
-// ---------------------------------------------------------------------------------------------------------
 struct MaxPool2dArgs {
   Pair kernel_size = 1;
   MaxPoolOptions options = {};
@@ -144,7 +142,6 @@ class CNNX_API AdaptiveMaxPool2d : public Layer<AdaptivePool2dArgs> {
 };
 
 // ---- Shape, regularisation, normalization
-// ----------------------------------------------------------------------------
 struct FlattenArgs {
   int64_t start_dim = 1;
   int64_t end_dim = -1;
@@ -208,7 +205,6 @@ class CNNX_API LocalResponseNorm : public Layer<LocalResponseNormArgs> {
 };
 
 // ---- Activations
-// -----------------------------------------------------------------------------------------------------
 struct NoArgs {};
 class CNNX_API Identity : public Layer<NoArgs> {
  public:
@@ -295,8 +291,29 @@ class CNNX_API LogSoftmax : public Layer<SoftmaxArgs> {
   void visit_fields(FieldVisitor& visitor) override;
 };
 
+// ---- Containers beside Sequential
+
+/// The residual block of He et al. (2015): ReLU of its body, applied in order, plus a shortcut. The shortcut is the
+/// child "downsample", or the input itself.
+class CNNX_API Residual : public Container {
+ public:
+  static constexpr const char* kShortcut = "downsample";
+  Residual() = default;
+  explicit Residual(NamedModules body, std::shared_ptr<Module> downsample = nullptr);
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "Residual"; }
+};
+
+/// Applies every module to the same input and joins the results along the channels, as in GoogLeNet's Inception.
+class CNNX_API Concat : public Container {
+ public:
+  Concat() = default;
+  explicit Concat(NamedModules modules) : Container(std::move(modules)) {}
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "Concat"; }
+};
+
 // ---- Losses: called with (input, target); see loss.h for the arguments
-// --------------------------------------------------
 class CNNX_API Loss : public Module {
  public:
   using Module::forward;
@@ -344,7 +361,6 @@ class CNNX_API MSELoss : public Loss {
 };
 
 // ---- Initialisation: fills a tensor in place, as torch.nn.init
-// ---------------------------------------------------------
 namespace init {
 CNNX_API void constant_(Tensor& tensor, double value);
 CNNX_API void uniform_(Tensor& tensor, double low = 0, double high = 1);

@@ -69,8 +69,8 @@ CNNX_API Tensor operator*(double a, const Tensor& b);
 CNNX_API Tensor operator/(double a, const Tensor& b);
 
 // ---- Activations
-// -----------------------------------------------------------------------------------------------------
 CNNX_API Tensor relu(const Tensor& x);
+CNNX_API Tensor add_relu(const Tensor& a, const Tensor& b);  ///< relu(a + b) for equal shapes, in one pass.
 CNNX_API Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
 CNNX_API Tensor sigmoid(const Tensor& x);
 CNNX_API Tensor tanh(const Tensor& x);
@@ -80,7 +80,6 @@ CNNX_API Tensor softmax(const Tensor& x, int axis = -1);
 CNNX_API Tensor log_softmax(const Tensor& x, int axis = -1);
 
 // ---- Reductions; empty axes mean all
-// ---------------------------------------------------------------------------------
 CNNX_API Tensor sum(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor mean(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
 CNNX_API Tensor max(const Tensor& x, std::span<const int> axes = {}, bool keepdim = false);
@@ -88,19 +87,16 @@ CNNX_API Tensor min(const Tensor& x, std::span<const int> axes = {}, bool keepdi
 CNNX_API Tensor argmax(const Tensor& x, std::optional<int> axis = std::nullopt, bool keepdim = false);
 
 // ---- Shape
-// -----------------------------------------------------------------------------------------------------------
 CNNX_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);
 /// Adds (before, after) constant values to each of the last axes; padding is given last axis first, as in torch.
 CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value = 0);
 
 // ---- Linear algebra
-// --------------------------------------------------------------------------------------------------
 CNNX_API Tensor matmul(const Tensor& a, const Tensor& b);
 /// x (..., in) times weight (out, in) transposed, plus bias (out).
 CNNX_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 // ---- Convolution
-// -----------------------------------------------------------------------------------------------------
 struct ConvOptions {
   Pair stride = 1;
   Padding padding = 0;
@@ -116,7 +112,6 @@ CNNX_API std::string conv_algorithm();
 CNNX_API std::vector<std::string> conv_algorithms();
 
 // ---- Pooling: x (N, C, H, W) -> (N, C, OH, OW); stride defaults to kernel_size
-// ---------------------------------------
 struct MaxPoolOptions {
   std::optional<Pair> stride = std::nullopt;
   Padding padding = 0;
@@ -141,7 +136,6 @@ CNNX_API Tensor adaptive_avg_pool2d(const Tensor& x, Pair output_size);
 CNNX_API Tensor adaptive_max_pool2d(const Tensor& x, Pair output_size);
 
 // ---- Normalization and regularisation
-// --------------------------------------------------------------------------------
 struct BatchNormOptions {
   bool training = false;
   double momentum = 0.1;  ///< Weight of the new statistics in the running ones.

@@ -154,8 +154,8 @@ std::shared_ptr<Module> build(const Json& json, int depth) {
   FieldReader reader(type, args);
   std::shared_ptr<Module> module = builder->second(reader);
   if (!json.contains("children")) return module;
-  check(json["children"].is_array() && type == "Sequential", kOp,
-        "only Sequential has \"children\", a list; got them in {}.", type);
+  check(json["children"].is_array() && dynamic_cast<Container*>(module.get()) != nullptr, kOp,
+        "only Sequential, Residual and Concat have \"children\", a list; got them in {}.", type);
   for (const Json& child : json["children"]) {
     check(child.is_array() && child.size() == 2 && child[0].is_string(), kOp, "a child must be a name and a layer.");
     const auto name = child[0].get<std::string>();

@@ -93,7 +93,6 @@ std::string Module::type_name() const { return "Module"; }
 void Module::visit_fields(FieldVisitor&) {}
 
 // ---- Text
-// ------------------------------------------------------------------------------------------------------------
 
 std::string Module::extra_repr() {
   FieldPrinter printer;
@@ -121,7 +120,6 @@ std::string Module::print(int64_t& budget) {
 }
 
 // ---- Registration
-// ----------------------------------------------------------------------------------------------------
 
 void Module::register_parameter(const std::string& name, const Tensor& tensor) {
   check_name("register_parameter", *this, name, Slot::kParameter);
@@ -209,7 +207,6 @@ void Module::set_children(NamedModules children) {
 }
 
 // ---- Walks
-// -----------------------------------------------------------------------------------------------------------
 
 /// What a walk over tensors collects, and, when each counts once, what it has seen.
 struct Module::Walk {
@@ -308,7 +305,6 @@ void Module::apply(const std::function<void(Module&)>& fn) {
 }
 
 // ---- State
-// -----------------------------------------------------------------------------------------------------------
 
 StateDict Module::state_dict() const {
   Walk walk{.once = false};

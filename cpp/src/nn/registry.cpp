@@ -17,6 +17,11 @@ std::shared_ptr<Module> build(FieldVisitor& reader) {
   }
 }
 
+template <class C>
+std::shared_ptr<Module> make(FieldVisitor&) {
+  return std::make_shared<C>();
+}
+
 }  // namespace
 
 const std::map<std::string, LayerBuilder>& layer_registry() {
@@ -25,6 +30,7 @@ const std::map<std::string, LayerBuilder>& layer_registry() {
       {"AdaptiveMaxPool2d", build<AdaptiveMaxPool2d>},
       {"AvgPool2d", build<AvgPool2d>},
       {"BatchNorm2d", build<BatchNorm2d>},
+      {"Concat", make<Concat>},
       {"Conv2d", build<Conv2d>},
       {"Dropout", build<Dropout>},
       {"Flatten", build<Flatten>},
@@ -37,7 +43,8 @@ const std::map<std::string, LayerBuilder>& layer_registry() {
       {"LogSoftmax", build<LogSoftmax>},
       {"MaxPool2d", build<MaxPool2d>},
       {"ReLU", build<ReLU>},
-      {"Sequential", [](FieldVisitor&) { return std::make_shared<Sequential>(); }},
+      {"Residual", make<Residual>},
+      {"Sequential", make<Sequential>},
       {"SiLU", build<SiLU>},
       {"Sigmoid", build<Sigmoid>},
       {"Softmax", build<Softmax>},

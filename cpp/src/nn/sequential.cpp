@@ -28,13 +28,6 @@ Sequential::Sequential(std::vector<std::shared_ptr<Module>> modules) {
   for (auto& module : modules) push_back(std::move(module));
 }
 
-Sequential::Sequential(NamedModules modules) {
-  for (auto& [name, module] : modules) {
-    check(slot(name) == Slot::kNone, "sequential", "the name \"{}\" is given twice.", name);
-    register_module(name, std::move(module));
-  }
-}
-
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
   for (const auto& module : children_snapshot()) y = module->forward(y);

@@ -5,6 +5,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "ops/unary.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -163,6 +164,19 @@ Tensor pow(const Tensor& a, const Tensor& b) {
           "integers have no negative integer powers. Convert with .to(\"float32\").");
   }
   return binary({BinaryOp::kPow, "pow"}, a, b);
+}
+
+Tensor add_relu(const Tensor& a, const Tensor& b) {
+  constexpr const char* kOp = "add_relu";
+  check_floating(kOp, a);
+  check_like(kOp, "both tensors", a, b);
+  check(a.shape() == b.shape(), kOp, "expected two tensors of one shape; got {} and {}.", a.shape(), b.shape());
+  Tensor y = run(BinaryOp::kAddRelu, a, b, a.shape());
+  if (!grad_needed({&a, &b})) return y;
+  return record(kOp, y, {&a, &b}, [saved_y = save(y)](const Tensor& gy) -> Gradients {
+    const Tensor grad = relu_backward(gy, saved_y.get(kOp));
+    return {grad, grad};
+  });
 }
 
 Tensor operator+(const Tensor& a, double b) { return add(a, scalar_like(a, b)); }

@@ -6,7 +6,7 @@
 
 namespace cnnx {
 
-enum class BinaryOp : unsigned char { kAdd, kSub, kMul, kDiv, kPow };
+enum class BinaryOp : unsigned char { kAdd, kSub, kMul, kDiv, kPow, kAddRelu };
 
 /// T is float, double or int64_t.
 template <class T>

@@ -85,6 +85,7 @@ void apply(BinaryOp op, const Broadcast& g, const T* a, const T* b, T* y) {
       if constexpr (!std::is_integral_v<T>) for_each(g, a, b, y, [](T u, T v) { return u / v; });
       return;
     case BinaryOp::kPow: return for_each(g, a, b, y, [](T u, T v) { return power(u, v); });
+    case BinaryOp::kAddRelu: return for_each(g, a, b, y, [](T u, T v) { return u + v <= T(0) ? T(0) : u + v; });
   }
 }
 

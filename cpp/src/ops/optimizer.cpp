@@ -88,7 +88,6 @@ void run_step(const char* op, std::vector<ParamGroup>& groups, std::vector<State
 }  // namespace
 
 // ---- Bookkeeping
-// -----------------------------------------------------------------------------------------------------
 
 Optimizer::Optimizer(const char* name, std::vector<ParamGroup> groups, const Options& defaults)
     : name_(name), defaults_(defaults) {
@@ -162,7 +161,6 @@ void Optimizer::set_lr(double lr) {
 }
 
 // ---- Steps
-// -----------------------------------------------------------------------------------------------------------
 
 SGD::SGD(std::vector<Tensor> params, const SGDOptions& options) : SGD(one_group(std::move(params)), options) {}
 SGD::SGD(std::vector<ParamGroup> groups, const SGDOptions& o)

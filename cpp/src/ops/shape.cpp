@@ -11,7 +11,6 @@
 namespace cnnx {
 
 // ---- Views
-// -----------------------------------------------------------------------------------------------------------
 
 Tensor Tensor::reshape(const Shape& wanted) const {
   Shape target = wanted;
@@ -67,7 +66,6 @@ Tensor Tensor::unsqueeze(int axis) const {
 }
 
 // ---- Block copies
-// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -205,7 +203,6 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value) {
 }
 
 // ---- First-axis indexing
-// ---------------------------------------------------------------------------------------------
 
 namespace {
 

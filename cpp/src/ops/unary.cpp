@@ -53,6 +53,16 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
                 });
 }
 
+Tensor relu_backward(const Tensor& gy, const Tensor& y) {
+  Tensor gx = empty_like(gy);
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<UnaryKernels<T>>(gy.device())
+        .backward(UnaryOp::kRelu, gy.numel(), T(0), T(0), nullptr, y.data<T>(), gy.data<T>(), gx.data<T>());
+  });
+  return gx;
+}
+
 Tensor neg(const Tensor& x) { return unary(UnaryOp::kNeg, "neg", x); }
 Tensor exp(const Tensor& x) { return unary(UnaryOp::kExp, "exp", x); }
 Tensor log(const Tensor& x) { return unary(UnaryOp::kLog, "log", x); }

@@ -32,4 +32,7 @@ struct UnaryKernels {
 /// Applies and records the function; `name` appears in errors.
 Tensor unary(UnaryOp op, const char* name, Tensor x, double a = 0, double b = 0);
 
+/// gy where y > 0, else 0: for every operation that ends in ReLU with the output y.
+Tensor relu_backward(const Tensor& gy, const Tensor& y);
+
 }  // namespace cnnx

@@ -16,6 +16,7 @@ __all__: list[str] = [
     "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "CrossEntropyLoss",
     "DType",
@@ -35,6 +36,7 @@ __all__: list[str] = [
     "MultiMarginLoss",
     "Parameter",
     "ReLU",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -44,6 +46,7 @@ __all__: list[str] = [
     "abs",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "add_relu",
     "arange",
     "avg_pool2d",
     "batch_norm",
@@ -333,6 +336,14 @@ class Sequential(Module):
         self, index: typing.SupportsInt | typing.SupportsIndex, module: typing.Any
     ) -> typing_extensions.Self: ...
 
+class Residual(Module):
+    def __init__(self, *args: typing.Any, downsample: typing.Any = None) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class Concat(Module):
+    def __init__(self, *args: typing.Any) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
 class Conv2d(Module):
     def __init__(
         self,
@@ -508,6 +519,7 @@ def _set_grad_enabled(arg0: builtins.bool) -> None: ...
 def abs(x: Tensor) -> Tensor: ...
 def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int, int]) -> Tensor: ...
 def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int, int]) -> Tensor: ...
+def add_relu(a: Tensor, b: Tensor) -> Tensor: ...
 def arange(
     start: typing.SupportsFloat | typing.SupportsIndex,
     stop: typing.SupportsFloat | typing.SupportsIndex | None = None,

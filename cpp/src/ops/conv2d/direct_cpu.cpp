@@ -132,7 +132,6 @@ void pack_weights(const Sweep& s, int64_t groups, const T* w, T* packed) {
 }
 
 // ---- The gradient of the weight
-// ----------------------------------------------------------------------------------------
 
 constexpr int kDotFilters = kVectorRegisters == 32 ? 4 : 3;
 constexpr int kDotTaps = kVectorRegisters == 32 ? 6 : 4;
@@ -229,7 +228,6 @@ void weight_task(const Conv2dGeometry& g, const WeightPlan<T>& plan, int64_t gro
 }
 
 // ---- The table
-// ---------------------------------------------------------------------------------------------------------
 
 /// Where rows are so short that most computed outputs would be dropped, im2col is better.
 bool accepts(const Conv2dGeometry& g) {

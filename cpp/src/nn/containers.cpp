@@ -1,0 +1,39 @@
+// Residual and Concat: modules that apply their children side by side.
+#include "check.h"
+#include "cnnx/nn.h"
+
+namespace cnnx {
+
+Container::Container(NamedModules children) {
+  for (auto& [name, module] : children) {
+    check(slot(name) == Slot::kNone, "container", "the name \"{}\" is given twice.", name);
+    register_module(name, std::move(module));
+  }
+}
+
+Residual::Residual(NamedModules body, std::shared_ptr<Module> downsample) : Container(std::move(body)) {
+  check(slot(kShortcut) == Slot::kNone, "residual", "a module of the body cannot be named \"{}\".", kShortcut);
+  if (downsample) register_module(kShortcut, std::move(downsample));
+}
+
+Tensor Residual::forward(const Tensor& x) {
+  const std::shared_ptr<Module> downsample = child(kShortcut);
+  Tensor y = x;
+  for (const auto& module : children_snapshot()) {
+    if (module != downsample) y = module->forward(y);
+  }
+  const Tensor shortcut = downsample ? downsample->forward(x) : x;
+  check(y.shape() == shortcut.shape(), "residual",
+        "the body's output and the shortcut's must have the same shape; got {} and {}. Give a downsample module.",
+        y.shape(), shortcut.shape());
+  return add_relu(y, shortcut);
+}
+
+Tensor Concat::forward(const Tensor& x) {
+  std::vector<Tensor> parts;
+  for (const auto& module : children_snapshot()) parts.push_back(module->forward(x));
+  check(!parts.empty(), "concat", "Concat has no modules.");
+  return concat(parts, 1);
+}
+
+}  // namespace cnnx
