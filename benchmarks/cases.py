@@ -1,53 +1,91 @@
-"""The shape table: convolution layers of well-known networks, and small networks to train. N is the batch."""
+"""The networks that are timed, as cnnx models, and the batches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import cnnx
+from cnnx import models
+
+
+def _lenet5() -> cnnx.Sequential:
+    net = models.lenet5()
+    net[0] = cnnx.Conv2d(1, 6, 5, padding=2)  # for 28 x 28
+    return net
+
+
+def _cifar() -> cnnx.Sequential:
+    return cnnx.Sequential(
+        *(
+            layer
+            for before, width in ((3, 32), (32, 64), (64, 128))
+            for layer in (
+                cnnx.Conv2d(before, width, 3, padding=1),
+                cnnx.ReLU(),
+                cnnx.Conv2d(width, width, 3, padding=1),
+                cnnx.ReLU(),
+                cnnx.MaxPool2d(2),
+            )
+        ),
+        cnnx.Flatten(),
+        cnnx.Linear(128 * 4 * 4, 256),
+        cnnx.ReLU(),
+        cnnx.Linear(256, 10),
+    )
+
+
+def _googlenet() -> cnnx.Module:
+    return models.googlenet(variant="2014")
+
 
 @dataclass(frozen=True)
-class ConvCase:
-    """One convolution: x (batch, in_channels, size, size), square kernel."""
+class Net:
+    """A network and the shape of one image."""
 
-    name: str
-    in_channels: int
-    out_channels: int
-    size: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
-
-
-CONV_CASES = [
-    ConvCase("lenet5.conv2", 6, 16, 14, 5),
-    ConvCase("cifar.conv2", 32, 32, 32, 3, padding=1),
-    ConvCase("alexnet.conv1", 3, 64, 224, 11, 4, 2),
-    ConvCase("vgg16.conv1_1", 3, 64, 224, 3, padding=1),
-    ConvCase("vgg16.conv3_2", 256, 256, 56, 3, padding=1),
-    ConvCase("vgg16.conv5_1", 512, 512, 14, 3, padding=1),
-    ConvCase("resnet50.conv1", 3, 64, 224, 7, 2, 3),
-    ConvCase("resnet50.layer2.1x1", 512, 128, 28, 1),
-    ConvCase("resnet50.layer3.stride2", 256, 256, 28, 3, 2, 1),
-    ConvCase("mobilenet.depthwise", 128, 128, 56, 3, padding=1, groups=128),
-]
-
-
-@dataclass(frozen=True)
-class NetCase:
-    """One network by the name that both libraries' builders know; shape is one image (C, H, W)."""
-
-    name: str
-    net: str
+    build: Callable[[], cnnx.Module]
     shape: tuple[int, int, int]
+    classes: int = 1000
+
+
+NETS = {
+    "lenet5": Net(_lenet5, (1, 28, 28), 10),
+    "cifar": Net(_cifar, (3, 32, 32), 10),
+    "alexnet": Net(lambda: models.alexnet(variant="notes"), (3, 227, 227)),
+    "zfnet": Net(models.zfnet, (3, 224, 224)),
+    "googlenet": Net(_googlenet, (3, 224, 224)),
+    "resnet18": Net(models.resnet18, (3, 224, 224)),
+    "vgg16": Net(models.vgg16, (3, 224, 224)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    net: str
     batch: int
     train: bool
 
+    @property
+    def name(self) -> str:
+        return f"{self.net} {'train' if self.train else 'infer'} {self.batch}"
 
-NET_CASES = [
-    NetCase("lenet5.train.64", "lenet5", (1, 32, 32), 64, True),
-    NetCase("lenet5.forward.1", "lenet5", (1, 32, 32), 1, False),
-    NetCase("cifar.train.64", "cifar", (3, 32, 32), 64, True),
-    NetCase("cifar.forward.64", "cifar", (3, 32, 32), 64, False),
-    NetCase("digits.train.32", "digits", (1, 8, 8), 32, True),
+
+_BATCHES = {
+    "lenet5": (1, 64),
+    "cifar": (1, 64),
+    "alexnet": (1, 16),
+    "zfnet": (8,),
+    "googlenet": (1, 8),
+    "resnet18": (1, 16),
+    "vgg16": (1, 8),
+}
+
+CASES = [Case(net, batch, train) for net, batches in _BATCHES.items() for train in (True, False) for batch in batches]
+#: What --quick runs: every network once or twice, without those that take seconds a call.
+QUICK = [
+    case
+    for case in CASES
+    if case.net in ("lenet5", "cifar") or (case.net in ("resnet18", "googlenet", "alexnet") and case.batch == 1)
 ]

@@ -24,8 +24,12 @@ void use_one_blas_thread() {
 #endif
 }
 
-constexpr int64_t kTileM = 192;
-constexpr int64_t kTileN = 512;
+/// Rows or columns of a tile: `most`, or less, down to `least`, where that makes work for several threads.
+int64_t tile_length(int64_t length, int64_t most, int64_t least) {
+  constexpr int64_t kEnough = 4;
+  const int64_t share = (length + kEnough - 1) / kEnough;
+  return std::clamp((share + least - 1) / least * least, least, most);
+}
 
 }  // namespace
 
@@ -46,11 +50,12 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
 template <class T>
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a,
                    int64_t lda, const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
-  const int64_t tiles_m = (m + kTileM - 1) / kTileM, tiles_n = (n + kTileN - 1) / kTileN;
+  const int64_t rows = tile_length(m, 192, 96), cols = tile_length(n, 512, 64);
+  const int64_t tiles_m = (m + rows - 1) / rows, tiles_n = (n + cols - 1) / cols;
   parallel_for(tiles_m * tiles_n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t m0 = tile / tiles_n * kTileM, n0 = tile % tiles_n * kTileN;
-      gemm<T>(transpose_a, transpose_b, std::min(kTileM, m - m0), std::min(kTileN, n - n0), k, alpha,
+      const int64_t m0 = tile / tiles_n * rows, n0 = tile % tiles_n * cols;
+      gemm<T>(transpose_a, transpose_b, std::min(rows, m - m0), std::min(cols, n - n0), k, alpha,
               a + (transpose_a ? m0 : m0 * lda), lda, b + (transpose_b ? n0 * ldb : n0), ldb, beta, c + m0 * ldc + n0,
               ldc);
     }

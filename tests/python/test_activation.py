@@ -108,6 +108,18 @@ def test_linear_matches_numpy(rows, sizes, bias):
     assert cnnx.testing.gradcheck(F.linear, inputs)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 7, 8, 31, 32, 33, 70])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (37, 9), (64, 17), (259, 130), (1000, 65)])
+def test_linear_of_few_and_many_rows(rows, inputs, outputs, dtype):
+    x, w, b, gy = randoms(1, (rows, inputs), (outputs, inputs), (outputs,), (rows, outputs))
+    tensors = [cnnx.tensor(a, dtype=dtype, requires_grad=True) for a in (x, w, b)]
+    y = F.linear(*tensors)
+    y.backward(cnnx.tensor(gy, dtype=dtype))
+    assert_close(y.detach(), x @ w.T + b, dtype, scale=10)
+    for tensor, expected in zip(tensors, (gy @ w, gy.T @ x, gy.sum(axis=0)), strict=True):
+        assert_close(tensor.grad, expected, dtype, scale=10)
+
+
 @needs_torch
 @pytest.mark.parametrize(
     "shapes", [((64, 300), (200, 300), (200,)), ((1, 1000), (500, 1000), (500,)), ((2, 3, 40), (5, 40), (5,))]

@@ -1,0 +1,42 @@
+"""Writes the networks for the peers: torch modules (.pt), ONNX, and ncnn's two files. python -m benchmarks.export DIR NET..."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from .cases import NETS
+from .graph import to_torch
+
+
+def export(net: str, directory: Path) -> None:
+    shape = NETS[net].shape
+    model = to_torch(NETS[net].build()).eval()
+    torch.save(model, directory / f"{net}.torch")
+    x = torch.zeros(1, *shape)
+    with contextlib.suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        axes = {"x": {0: "n"}, "y": {0: "n"}}
+        path = str(directory / f"{net}.onnx")
+        torch.onnx.export(model, (x,), path, dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes)
+    with contextlib.suppress(ImportError):
+        import pnnx
+
+        here = Path.cwd()
+        os.chdir(directory)
+        try:
+            # It also writes a Python script and imports it, which fails for some nets after ncnn's files are there.
+            with contextlib.suppress(Exception):
+                pnnx.export(model, f"{net}.pt", (x,), fp16=False)
+        finally:
+            os.chdir(here)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        export(name, Path(sys.argv[1]))
