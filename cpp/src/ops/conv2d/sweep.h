@@ -109,14 +109,18 @@ void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const
 /// one group behind the other; unit u belongs to group u % groups.
 template <class T>
 void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, const T* packed, const T* bias, T* out) {
-  constexpr int64_t kBlock = kTileVectors * kLanes<T>, kChunk = 8 * kBlock;
+  constexpr int64_t kBlock = kTileVectors * kLanes<T>, kLongestChunk = 8 * kBlock;
   constexpr int64_t kEnoughTasks = 16, kWorthwhile = 1 << 19;  // multiply-adds that pay for waking a thread
   if (s.rows <= 0 || s.cols <= 0 || units == 0) return;
-  const int64_t positions = s.positions(), chunks = (positions + kChunk - 1) / kChunk, panels = s.panels();
-  const int64_t parts = std::clamp<int64_t>(kEnoughTasks / (units * chunks), 1, panels),
+  const int64_t positions = s.positions(), panels = s.panels();
+  // Chunks of one length and an even number of parts: two threads have the same to do.
+  const int64_t most = (positions + kLongestChunk - 1) / kLongestChunk;
+  const int64_t chunk_length = round_up((positions + most - 1) / most, kBlock);
+  const int64_t chunks = (positions + chunk_length - 1) / chunk_length;
+  const int64_t parts = std::clamp<int64_t>(round_up(kEnoughTasks / (units * chunks), 2), 1, panels),
                 run = (panels + parts - 1) / parts;
   const auto depth = s.channels * static_cast<int64_t>(s.taps.size());
-  const int64_t cost = std::max<int64_t>(1, std::min(positions, kChunk) * run * kTileFilters * depth);
+  const int64_t cost = std::max<int64_t>(1, chunk_length * run * kTileFilters * depth);
   parallel_for(units * chunks * parts, std::max<int64_t>(1, kWorthwhile / cost), [&](int64_t task, int64_t last) {
     T tile[kTileFilters * kBlock];
     for (; task < last; ++task) {
@@ -128,7 +132,7 @@ void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, c
         const int64_t k = panel * kTileFilters, width = std::min<int64_t>(kTileFilters, s.filters - k);
         const T* a = packed + group * s.packed_values() + k * depth;
         const T* b = bias ? bias + group * s.filters + k : nullptr;
-        for (int64_t p = chunk * kChunk; p < std::min(positions, (chunk + 1) * kChunk); p += kBlock) {
+        for (int64_t p = chunk * chunk_length; p < std::min(positions, (chunk + 1) * chunk_length); p += kBlock) {
           const int64_t end = std::min(positions, p + kBlock), vectors = (end - p + kLanes<T> - 1) / kLanes<T>;
           kTiles<T>[static_cast<size_t>((width - 1) * kTileVectors + vectors - 1)](s, a, x + p, tile);
           store_tile(s, p, end, width, tile, vectors * kLanes<T>, b, y + k * s.dest_plane);
