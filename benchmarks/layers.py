@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 
 import cnnx
@@ -16,19 +15,13 @@ import cnnx.functional as F
 
 from .cases import NETS
 from .graph import ConvShape, convolutions
+from .worker import measure
 
 _PASSES = ("forward", "input", "weight")
 
 
 def best_time(step: Callable[[], object], seconds: float) -> float:
-    step()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return measure(step, seconds)["min_ms"] / 1e3
 
 
 def measured_peak(seconds: float = 0.5) -> float:

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "parallel.h"
+#include "rounding.h"
 
 #define CNNX_CONCAT_(a, b) a##b
 #define CNNX_CONCAT(a, b) CNNX_CONCAT_(a, b)
@@ -27,8 +28,7 @@ void use_one_blas_thread() {
 /// Rows or columns of a tile: `most`, or less, down to `least`, where that makes work for several threads.
 int64_t tile_length(int64_t length, int64_t most, int64_t least) {
   constexpr int64_t kEnough = 4;
-  const int64_t share = (length + kEnough - 1) / kEnough;
-  return std::clamp((share + least - 1) / least * least, least, most);
+  return std::clamp(round_up(ceil_div(length, kEnough), least), least, most);
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ template <class T>
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a,
                    int64_t lda, const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
   const int64_t rows = tile_length(m, 192, 96), cols = tile_length(n, 512, 64);
-  const int64_t tiles_m = (m + rows - 1) / rows, tiles_n = (n + cols - 1) / cols;
+  const int64_t tiles_m = ceil_div(m, rows), tiles_n = ceil_div(n, cols);
   parallel_for(tiles_m * tiles_n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t m0 = tile / tiles_n * rows, n0 = tile % tiles_n * cols;

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "ops/gemm_tile.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -15,8 +16,6 @@ namespace {
 constexpr int64_t kFewRows = 32;  // measured: where BLAS, which copies the weights first, becomes faster
 
 bool has_few_rows(const LinearGeometry& g) { return g.rows <= kFewRows; }
-
-constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 // ---- Forward: dot products of rows of x and rows of w
 

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace cnnx::CNNX_ISA {
+#include "rounding.h"
 
-inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+namespace cnnx::CNNX_ISA {
 
 struct Padded {
   int64_t rows = 0, cols = 0;          // of the source plane

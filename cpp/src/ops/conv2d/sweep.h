@@ -114,11 +114,11 @@ void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, c
   if (s.rows <= 0 || s.cols <= 0 || units == 0) return;
   const int64_t positions = s.positions(), panels = s.panels();
   // Chunks of one length and an even number of parts: two threads have the same to do.
-  const int64_t most = (positions + kLongestChunk - 1) / kLongestChunk;
-  const int64_t chunk_length = round_up((positions + most - 1) / most, kBlock);
-  const int64_t chunks = (positions + chunk_length - 1) / chunk_length;
+  const int64_t most = ceil_div(positions, kLongestChunk);
+  const int64_t chunk_length = round_up(ceil_div(positions, most), kBlock);
+  const int64_t chunks = ceil_div(positions, chunk_length);
   const int64_t parts = std::clamp<int64_t>(round_up(kEnoughTasks / (units * chunks), 2), 1, panels),
-                run = (panels + parts - 1) / parts;
+                run = ceil_div(panels, parts);
   const auto depth = s.channels * static_cast<int64_t>(s.taps.size());
   const int64_t cost = std::max<int64_t>(1, chunk_length * run * kTileFilters * depth);
   parallel_for(units * chunks * parts, std::max<int64_t>(1, kWorthwhile / cost), [&](int64_t task, int64_t last) {

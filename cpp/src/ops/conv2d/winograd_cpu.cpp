@@ -16,14 +16,12 @@
 #include "ops/gemm_tile.h"
 #include "ops/shuffle.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
 
 using namespace winograd;
-
-constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
-constexpr int64_t round_up(int64_t value, int64_t multiple) { return ceil_div(value, multiple) * multiple; }
 
 // ---- Tiles of planes --------------------------------------------------------------------------------------
 
