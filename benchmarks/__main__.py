@@ -57,7 +57,7 @@ def run(module: str, arguments: list[str], threads: int) -> str:
 def measure(case: Case, peers: list[str], models: Path, options: argparse.Namespace) -> Row:
     net = NETS[case.net]
     shape = [str(length) for length in (case.batch, *net.shape)]
-    flags = ["--classes", str(net.classes), "--threads", str(options.threads), "--seconds", str(options.seconds)]
+    flags = ["--classes", str(net.classes), "--seconds", str(options.seconds)]
     rounds: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
     for _ in range(options.rounds):
         for peer in peers:

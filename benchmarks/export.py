@@ -1,9 +1,8 @@
-"""Writes the networks for the peers: torch modules (.pt), ONNX, and ncnn's two files. python -m benchmarks.export DIR NET..."""
+"""Writes the networks for the peers: torch modules, ONNX, and ncnn's two files. python -m benchmarks.export DIR NET..."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,17 +23,11 @@ def export(net: str, directory: Path) -> None:
         axes = {"x": {0: "n"}, "y": {0: "n"}}
         path = str(directory / f"{net}.onnx")
         torch.onnx.export(model, (x,), path, dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes)
-    with contextlib.suppress(ImportError):
+    # pnnx also writes a Python script and imports it, which fails for some nets after ncnn's files are there.
+    with contextlib.suppress(Exception):
         import pnnx
 
-        here = Path.cwd()
-        os.chdir(directory)
-        try:
-            # It also writes a Python script and imports it, which fails for some nets after ncnn's files are there.
-            with contextlib.suppress(Exception):
-                pnnx.export(model, f"{net}.pt", (x,), fp16=False)
-        finally:
-            os.chdir(here)
+        pnnx.export(model, str(directory / f"{net}.pt"), (x,), fp16=False)
 
 
 if __name__ == "__main__":

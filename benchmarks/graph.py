@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,25 +71,16 @@ class ConvShape:
 def convolutions(model: cnnx.Module, x: cnnx.Tensor) -> list[ConvShape]:
     """The distinct convolutions that the model applies to x, in order."""
     found: dict[ConvShape, None] = {}
+
+    def record(conv: cnnx.Conv2d, images: cnnx.Tensor) -> cnnx.Tensor:
+        channels, size = (conv.in_channels, conv.out_channels), images.shape[2]
+        shape = ConvShape(*channels, size, conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.groups)
+        found[shape] = None
+        return cnnx.Conv2d.forward(conv, images)
+
+    for module in model.eval().modules():
+        if isinstance(module, cnnx.Conv2d):
+            module.forward = functools.partial(record, module)
     with cnnx.no_grad():
-        _run(model.eval(), x, found)
+        model(x)
     return list(found)
-
-
-def _run(module: Any, x: cnnx.Tensor, found: dict[ConvShape, None]) -> cnnx.Tensor:
-    kind = type(module).__name__
-    if kind == "Concat":
-        return cnnx.functional.concat([_run(child, x, found) for child in module.children()], 1)
-    if kind in ("Sequential", "Residual"):
-        y = x
-        for name, child in module.named_children():
-            if kind == "Sequential" or name != "downsample":
-                y = _run(child, y, found)
-        if kind == "Sequential":
-            return y
-        shortcut = _run(module.downsample, x, found) if hasattr(module, "downsample") else x
-        return cnnx.functional.add_relu(y, shortcut)
-    if kind == "Conv2d":
-        shape = (module.in_channels, module.out_channels, x.shape[2], module.kernel_size[0], module.stride[0])
-        found.setdefault(ConvShape(*shape, module.padding[0], module.groups))
-    return module(x)

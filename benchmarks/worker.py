@@ -40,12 +40,10 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("shape", type=int, nargs=4)
     parser.add_argument("--classes", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
     peer: Any = importlib.import_module(f".peers.{arguments.peer}_peer", __package__)
-    peer.set_threads(arguments.threads)
     rng = np.random.default_rng(0)
     x = rng.standard_normal(arguments.shape, np.float32)
     if arguments.train:

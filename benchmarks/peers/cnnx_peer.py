@@ -17,10 +17,6 @@ def version() -> str:
     return f"{cnnx.__version__} ({cnnx.cpu_isa()})"
 
 
-def set_threads(count: int) -> None:
-    cnnx.set_num_threads(count)
-
-
 def inference(net: str, models: Path, x: np.ndarray) -> Callable[[], object]:
     model = NETS[net].build().eval()
     images = cnnx.tensor(x)

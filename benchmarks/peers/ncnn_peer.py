@@ -14,20 +14,12 @@ def version() -> str:
     return str(ncnn.__version__)
 
 
-def set_threads(count: int) -> None:
-    """Taken from the environment when the network is loaded."""
-
-
 def inference(net: str, models: Path, x: np.ndarray) -> Callable[[], object]:
     model = ncnn.Net()
     model.opt.num_threads = int(os.environ["OMP_NUM_THREADS"])
     model.opt.use_vulkan_compute = False
-    for half in (
-        "bf16_storage",
-        "fp16_storage",
-        "fp16_packed",
-        "fp16_arithmetic",
-    ):  # the others compute in float32, too
+    # The others compute in float32, too.
+    for half in ("bf16_storage", "fp16_storage", "fp16_packed", "fp16_arithmetic"):
         setattr(model.opt, f"use_{half}", False)
     if model.load_param(str(models / f"{net}.ncnn.param")) or model.load_model(str(models / f"{net}.ncnn.bin")):
         raise FileNotFoundError(f"ncnn cannot load {net}")

@@ -14,10 +14,6 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-def set_threads(count: int) -> None:
-    """Taken from the environment when the session is made."""
-
-
 def inference(net: str, models: Path, x: np.ndarray) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])

@@ -14,10 +14,6 @@ def version() -> str:
     return str(openvino.__version__)
 
 
-def set_threads(count: int) -> None:
-    """Taken from the environment when the network is compiled."""
-
-
 def inference(net: str, models: Path, x: np.ndarray) -> Callable[[], object]:
     core = openvino.Core()
     model = core.read_model(models / f"{net}.onnx")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .torch_peer import Step, inference_in, set_threads, training_in, version
+from .torch_peer import Step, inference_in, training_in, version
 
-__all__ = ["inference", "set_threads", "training", "version"]
+__all__ = ["inference", "training", "version"]
 
 
 def inference(net: str, models: Path, x: np.ndarray) -> Step:

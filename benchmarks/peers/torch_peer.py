@@ -17,10 +17,6 @@ def version() -> str:
     return str(torch.__version__)
 
 
-def set_threads(count: int) -> None:
-    torch.set_num_threads(count)
-
-
 def inference_in(layout: torch.memory_format, net: str, models: Path, x: np.ndarray) -> Step:
     model = torch.load(models / f"{net}.torch", weights_only=False).eval().to(memory_format=layout)
     images = torch.from_numpy(x).contiguous(memory_format=layout)

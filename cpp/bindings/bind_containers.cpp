@@ -36,8 +36,7 @@ py::object get_item(const Sequential& self, const py::object& index) {
 }
 
 void bind_sequential(py::module_& m) {
-  py::class_<Sequential, Module, PyModule<Sequential>, py::smart_holder>(m, "Sequential", module_type_setup(),
-                                                                         R"(Applies modules in order.
+  bind_layer<Sequential>(m, "Sequential", R"(Applies modules in order.
 
 Args:
     modules: the modules, named "0", "1", ...; or one dict of names and modules.
@@ -53,12 +52,6 @@ Example:
       .def(py::init([](const py::args& modules) {
         return std::make_unique<PyModule<Sequential>>(named_modules("sequential", modules));
       }))
-      .def(
-          "forward",
-          [](Sequential& self, const Tensor& x) {
-            return is_python(self) ? self.Sequential::forward(x) : self.forward(x);
-          },
-          py::arg("x"), NoGil(), "Applies the modules in order.")
       .def("__len__", &Sequential::size)
       .def("__iter__", [](const Sequential& self) { return iterate<Module>(seconds(py::cast(self.named_children()))); })
       .def("__getitem__", get_item, py::arg("index"))
@@ -95,9 +88,7 @@ Example:
 }
 
 void bind_residual(py::module_& m) {
-  py::class_<Residual, Module, PyModule<Residual>, py::smart_holder>(
-      m, "Residual", module_type_setup(),
-      R"(ReLU of its modules, applied in order, plus a shortcut.
+  bind_layer<Residual>(m, "Residual", R"(ReLU of its modules, applied in order, plus a shortcut.
 
 Args:
     modules: the body, named "0", "1", ...; or one dict of names and modules.
@@ -119,17 +110,11 @@ Source: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (
                  named_modules("residual", modules),
                  downsample.is_none() ? nullptr : to_module("residual", downsample));
            }),
-           py::kw_only(), py::arg("downsample") = py::none())
-      .def(
-          "forward",
-          [](Residual& self, const Tensor& x) { return is_python(self) ? self.Residual::forward(x) : self.forward(x); },
-          py::arg("x"), NoGil(), "Applies the body and adds the shortcut.");
+           py::kw_only(), py::arg("downsample") = py::none());
 }
 
 void bind_concat(py::module_& m) {
-  py::class_<Concat, Module, PyModule<Concat>, py::smart_holder>(
-      m, "Concat", module_type_setup(),
-      R"(Applies every module to the same input and joins the results along the channels.
+  bind_layer<Concat>(m, "Concat", R"(Applies every module to the same input and joins the results along the channels.
 
 Args:
     modules: the branches, named "0", "1", ...; or one dict of names and modules.
@@ -145,12 +130,9 @@ Example:
 
 Source: Szegedy et al., "Going Deeper with Convolutions" (2014), the Inception module.
 )")
-      .def(py::init(
-          [](const py::args& modules) { return std::make_unique<PyModule<Concat>>(named_modules("concat", modules)); }))
-      .def(
-          "forward",
-          [](Concat& self, const Tensor& x) { return is_python(self) ? self.Concat::forward(x) : self.forward(x); },
-          py::arg("x"), NoGil(), "Applies the branches and joins their results.");
+      .def(py::init([](const py::args& modules) {
+        return std::make_unique<PyModule<Concat>>(named_modules("concat", modules));
+      }));
 }
 
 }  // namespace

@@ -1,20 +1,8 @@
 // Every layer and loss, with torch.nn's argument names, order and defaults.
-#include "py_module.h"
+#include "module_arguments.h"
 
 namespace cnnx::bindings {
 namespace {
-
-template <class L>
-using LayerClass = py::class_<L, Module, PyModule<L>, py::smart_holder>;
-
-template <class L>
-LayerClass<L> bind_layer(py::module_& m, const char* name, const char* doc) {
-  LayerClass<L> cls(m, name, doc, module_type_setup());
-  cls.def(
-      "forward", [](L& self, const Tensor& x) { return is_python(self) ? self.L::forward(x) : self.forward(x); },
-      py::arg("x"), NoGil(), "Applies the layer.");
-  return cls;
-}
 
 template <class L>
 LayerClass<L> bind_loss_layer(py::module_& m, const char* name, const char* doc) {

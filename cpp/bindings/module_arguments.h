@@ -1,4 +1,4 @@
-// What the bindings of modules take and return: modules by any Python object, and iterators over modules.
+// What the bindings of modules share: modules from Python objects, iterators over modules, classes of layers.
 #pragma once
 
 #include <pybind11/typing.h>
@@ -38,6 +38,19 @@ inline std::shared_ptr<Module> to_module(const char* op, py::handle value) {
   if (PyType_Check(value.ptr())) hint = " Call the class to make a module.";
   if (py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value)) hint = " Unpack a sequence with *.";
   throw py::type_error("[" + std::string(op) + "] expected a Module; got " + type_of(value) + "." + hint);
+}
+
+template <class L>
+using LayerClass = py::class_<L, Module, PyModule<L>, py::smart_holder>;
+
+/// Binds a class whose forward takes one tensor, without its constructor.
+template <class L>
+LayerClass<L> bind_layer(py::module_& m, const char* name, const char* doc) {
+  LayerClass<L> cls(m, name, doc, module_type_setup());
+  cls.def(
+      "forward", [](L& self, const Tensor& x) { return is_python(self) ? self.L::forward(x) : self.forward(x); },
+      py::arg("x"), NoGil(), "Applies the layer.");
+  return cls;
 }
 
 void bind_containers(py::module_& m);

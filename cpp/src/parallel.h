@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "denormals.h"
+#include "rounding.h"
 
 namespace cnnx {
 
@@ -19,7 +20,7 @@ int region_threads();
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& fn) {
   if (n <= 0) return;
-  const int64_t chunks = (n + grain - 1) / grain;
+  const int64_t chunks = ceil_div(n, grain);
   const int threads = static_cast<int>(std::min<int64_t>(chunks, chunks > 1 ? region_threads() : 1));
   if (threads <= 1) {
     const FlushDenormals flush;

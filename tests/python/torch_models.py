@@ -54,13 +54,13 @@ def zfnet(s: State, x: torch.Tensor) -> torch.Tensor:
     return _classify(s, F.max_pool2d(x, 3, 2), (1, 4, 6))
 
 
-def vgg(s: State, x: torch.Tensor, depths: tuple[int, ...], batch_norm: bool, training: bool = False) -> torch.Tensor:
+def vgg(s: State, x: torch.Tensor, depths: tuple[int, ...], batch_norm: bool) -> torch.Tensor:
     layer = 0
     for depth in depths:
         for _ in range(depth):
             x = _conv(s, f"features.{layer}", x, 1, 1)
             if batch_norm:
-                x = _norm(s, f"features.{layer + 1}", x, training)
+                x = _norm(s, f"features.{layer + 1}", x, False)
             x = F.relu(x)
             layer += 3 if batch_norm else 2
         x = F.max_pool2d(x, 2)
@@ -77,11 +77,11 @@ def resnet(
         for i in range(depth):
             name = f"layer{group}.{i}"
             stride = 2 if group > 1 and i == 0 else 1
-            shapes = ((1, 1, 0), (3, stride, 1), (1, 1, 0)) if bottleneck else ((3, stride, 1), (3, 1, 1))
+            windows = ((1, 0), (stride, 1), (1, 0)) if bottleneck else ((stride, 1), (1, 1))
             y = x
-            for number, (_, step, padding) in enumerate(shapes, start=1):
+            for number, (step, padding) in enumerate(windows, start=1):
                 y = _norm(s, f"{name}.bn{number}", _conv(s, f"{name}.conv{number}", y, step, padding), training)
-                if number < len(shapes):
+                if number < len(windows):
                     y = F.relu(y)
             if f"{name}.downsample.0.weight" in s:
                 x = _norm(s, f"{name}.downsample.1", _conv(s, f"{name}.downsample.0", x, stride), training)

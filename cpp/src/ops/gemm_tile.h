@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/simd.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 
@@ -48,7 +49,7 @@ inline constexpr auto kGemmTiles = gemm_tiles<T, kAdd>(std::make_integer_sequenc
 /// The kernel for a tile of `rows` <= kTileRows and `cols` <= kTileCols, rounded up to whole vectors.
 template <class T>
 GemmTile<T> find_gemm_tile(int64_t rows, int64_t cols, bool add) {
-  const auto at = static_cast<size_t>((rows - 1) * kTileVectors + (cols + kLanes<T> - 1) / kLanes<T> - 1);
+  const auto at = static_cast<size_t>((rows - 1) * kTileVectors + ceil_div(cols, kLanes<T>) - 1);
   return add ? detail::kGemmTiles<T, true>[at] : detail::kGemmTiles<T, false>[at];
 }
 

@@ -87,19 +87,15 @@ void pack_rows(const T* matrix, int64_t rows, int64_t row_step, int64_t depth, i
 template <class T>
 void multiply_columns(int64_t rows, int64_t depth, const T* a, const T* b, T* c, int64_t cols, int64_t begin,
                       int64_t end, bool add) {
-  int64_t j = begin;
-  for (; j + kLanes<T> <= end; j += kTileCols<T>) {
-    const int64_t width = std::min(kTileCols<T>, (end - j) / kLanes<T> * kLanes<T>);
+  const int64_t whole = begin + (end - begin) / kLanes<T> * kLanes<T>;
+  for (int64_t j = begin; j < whole; j += kTileCols<T>) {
     for (int64_t n = 0; n < rows; n += kTileRows) {
       const int64_t height = std::min<int64_t>(kTileRows, rows - n);
-      find_gemm_tile<T>(height, width, add)(depth, a + n * depth, b + j, cols, c + n * cols + j, cols);
-    }
-    if (width < kTileCols<T>) {
-      j += width;
-      break;
+      find_gemm_tile<T>(height, std::min(kTileCols<T>, whole - j), add)(depth, a + n * depth, b + j, cols,
+                                                                        c + n * cols + j, cols);
     }
   }
-  for (; j < end; ++j) {
+  for (int64_t j = whole; j < end; ++j) {
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t first = n / kTileRows * kTileRows, height = std::min<int64_t>(kTileRows, rows - first);
       T sum = add ? c[n * cols + j] : T(0);

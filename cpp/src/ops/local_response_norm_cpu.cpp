@@ -11,6 +11,7 @@
 #include "kernels.h"
 #include "ops/vmath.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -47,7 +48,7 @@ void negative_power(double beta, int64_t count, const T* s, T* power) {
 /// Calls fn(offset of the first value, positions, slot) for all blocks of all images.
 template <class F>
 void for_each_block(const LrnGeometry& g, F&& fn) {
-  const int64_t blocks = (g.plane + kBlock - 1) / kBlock;
+  const int64_t blocks = ceil_div(g.plane, kBlock);
   parallel_slots(g.batch * blocks, g.threads, [&](int64_t i, int slot) {
     const int64_t at = i % blocks * kBlock;
     fn(i / blocks * g.channels * g.plane + at, std::min(kBlock, g.plane - at), slot);

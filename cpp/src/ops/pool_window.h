@@ -15,10 +15,10 @@ struct PoolAxis {
   int64_t output() const { return window.output; }
   int64_t begin(int64_t o) const { return adaptive ? o * window.input / window.output : window.start(o); }
   int64_t taps(int64_t o) const {
-    return adaptive ? ((o + 1) * window.input + window.output - 1) / window.output - begin(o) : window.kernel;
+    return adaptive ? ceil_div((o + 1) * window.input, window.output) - begin(o) : window.kernel;
   }
   /// The most taps of any window.
-  int64_t max_taps() const { return adaptive ? (window.input + window.output - 1) / window.output + 1 : window.kernel; }
+  int64_t max_taps() const { return adaptive ? ceil_div(window.input, window.output) + 1 : window.kernel; }
   /// Positions that a window of average pooling is said to have when padding counts: those up to the padded end.
   int64_t padded_taps(int64_t o) const {
     const int64_t limit = window.input + window.pad_after - begin(o);
@@ -33,9 +33,9 @@ struct InsideTaps {
 };
 inline InsideTaps inside_taps(const PoolAxis& axis, int64_t o) {
   const int64_t begin = axis.begin(o), step = axis.window.dilation;
-  const int64_t first = begin >= 0 ? 0 : (-begin + step - 1) / step;
+  const int64_t first = begin >= 0 ? 0 : ceil_div(-begin, step);
   const int64_t room = axis.input() - begin;  // tap * step < room
-  const int64_t last = room <= 0 ? 0 : (room + step - 1) / step;
+  const int64_t last = room <= 0 ? 0 : ceil_div(room, step);
   return {first, last < axis.taps(o) ? last : axis.taps(o)};
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -35,8 +36,8 @@ template <class T>
 void sum_long_row(int64_t n, const T* x, T* y) {
   constexpr int64_t kPieces = 256;
   Accumulator<T> pieces[kPieces];
-  const int64_t piece = std::max(kElementGrain, (n + kPieces - 1) / kPieces);
-  const int64_t count = (n + piece - 1) / piece;
+  const int64_t piece = std::max(kElementGrain, ceil_div(n, kPieces));
+  const int64_t count = ceil_div(n, piece);
   parallel_for(n, piece, [&](int64_t begin, int64_t end) { pieces[begin / piece] = sum_run(x + begin, end - begin); });
   Accumulator<T> total = 0;
   for (int64_t i = 0; i < count; ++i) total += pieces[i];
@@ -52,7 +53,7 @@ void sum(const ReduceGeometry& g, const T* x, T* y) {
     });
     return;
   }
-  const int64_t strips = (g.inner + kColumns - 1) / kColumns;
+  const int64_t strips = ceil_div(g.inner, kColumns);
   parallel_for(g.outer * strips, item_grain(g.length * kColumns), [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t o = unit / strips, first = unit % strips * kColumns, n = std::min(kColumns, g.inner - first);

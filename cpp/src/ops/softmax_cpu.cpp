@@ -10,6 +10,7 @@
 #include "kernels.h"
 #include "ops/vmath.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -96,7 +97,7 @@ void for_each_slice(const ReduceGeometry& g, Row row, Block block) {
     });
     return;
   }
-  const int64_t blocks = (g.inner + kBlock - 1) / kBlock;
+  const int64_t blocks = ceil_div(g.inner, kBlock);
   parallel_for(g.outer * blocks, item_grain(g.length * kBlock * 4), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t column = i % blocks * kBlock;

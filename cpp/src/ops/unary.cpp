@@ -23,6 +23,18 @@ bool backward_needs_output(UnaryOp op) {
 
 bool backward_needs_input(UnaryOp op) { return op != UnaryOp::kNeg && !backward_needs_output(op); }
 
+/// The gradient of x; x and y are undefined where the function does not need them.
+Tensor backward(UnaryOp op, double a, double b, const Tensor& x, const Tensor& y, const Tensor& gy) {
+  Tensor gx = empty_like(gy);
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<UnaryKernels<T>>(gy.device())
+        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), x.defined() ? x.data<T>() : nullptr,
+                  y.defined() ? y.data<T>() : nullptr, gy.data<T>(), gx.data<T>());
+  });
+  return gx;
+}
+
 }  // namespace
 
 Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
@@ -40,28 +52,11 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
   return record(name, y, {&x},
                 [=, saved_x = backward_needs_input(op) ? save(x) : Saved(),
                  saved_y = backward_needs_output(op) ? save(y) : Saved()](const Tensor& gy) -> Gradients {
-                  Tensor gx = empty_like(gy);
-                  dispatch_floating(gy.dtype(), [&](auto t) {
-                    using T = decltype(t);
-                    const T* vx = saved_x.defined() ? saved_x.get(name).template data<T>() : nullptr;
-                    const T* vy = saved_y.defined() ? saved_y.get(name).template data<T>() : nullptr;
-                    kernels<UnaryKernels<T>>(gy.device())
-                        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), vx, vy, gy.data<T>(),
-                                  gx.data<T>());
-                  });
-                  return {gx};
+                  return {backward(op, a, b, saved_x.get(name), saved_y.get(name), gy)};
                 });
 }
 
-Tensor relu_backward(const Tensor& gy, const Tensor& y) {
-  Tensor gx = empty_like(gy);
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    kernels<UnaryKernels<T>>(gy.device())
-        .backward(UnaryOp::kRelu, gy.numel(), T(0), T(0), nullptr, y.data<T>(), gy.data<T>(), gx.data<T>());
-  });
-  return gx;
-}
+Tensor relu_backward(const Tensor& gy, const Tensor& y) { return backward(UnaryOp::kRelu, 0, 0, {}, y, gy); }
 
 Tensor neg(const Tensor& x) { return unary(UnaryOp::kNeg, "neg", x); }
 Tensor exp(const Tensor& x) { return unary(UnaryOp::kExp, "exp", x); }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cnnx/ops.h"
+#include "rounding.h"
 
 namespace cnnx {
 
@@ -31,9 +32,9 @@ struct InsideRange {
 };
 inline InsideRange inside_range(const WindowAxis& axis, int64_t offset) {
   const int64_t shift = offset - axis.pad_before;
-  const int64_t first = shift >= 0 ? 0 : (-shift + axis.stride - 1) / axis.stride;
+  const int64_t first = shift >= 0 ? 0 : ceil_div(-shift, axis.stride);
   const int64_t room = axis.input - shift;  // o * stride < room
-  const int64_t last = room <= 0 ? 0 : (room + axis.stride - 1) / axis.stride;
+  const int64_t last = room <= 0 ? 0 : ceil_div(room, axis.stride);
   return {std::min(first, axis.output), std::clamp(last, std::min(first, axis.output), axis.output)};
 }
 

@@ -10,7 +10,6 @@ from .._core import (
     Linear,
     LocalResponseNorm,
     MaxPool2d,
-    Module,
     ReLU,
     Sequential,
 )
@@ -23,8 +22,8 @@ def _lrn() -> LocalResponseNorm:
     return LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
-def _classifier(in_features: int, num_classes: int, dropout: float) -> list[Module]:
-    return [
+def _classifier(in_features: int, num_classes: int, dropout: float) -> Sequential:
+    return Sequential(
         Dropout(dropout),
         Linear(in_features, 4096),
         ReLU(),
@@ -32,7 +31,7 @@ def _classifier(in_features: int, num_classes: int, dropout: float) -> list[Modu
         Linear(4096, 4096),
         ReLU(),
         Linear(4096, num_classes),
-    ]
+    )
 
 
 def alexnet(num_classes: int = 1000, variant: str = "torchvision", groups: int = 1, dropout: float = 0.5) -> Sequential:
@@ -83,7 +82,7 @@ def alexnet(num_classes: int = 1000, variant: str = "torchvision", groups: int =
                     MaxPool2d(3, 2),
                 ),
                 "flatten": Flatten(),
-                "classifier": Sequential(*_classifier(256 * 6 * 6, num_classes, dropout)),
+                "classifier": _classifier(256 * 6 * 6, num_classes, dropout),
             }
         )
     if variant != "torchvision":
@@ -109,7 +108,7 @@ def alexnet(num_classes: int = 1000, variant: str = "torchvision", groups: int =
             ),
             "avgpool": AdaptiveAvgPool2d(6),
             "flatten": Flatten(),
-            "classifier": Sequential(*_classifier(256 * 6 * 6, num_classes, dropout)),
+            "classifier": _classifier(256 * 6 * 6, num_classes, dropout),
         }
     )
 
@@ -154,6 +153,6 @@ def zfnet(num_classes: int = 1000, middle: tuple[int, int, int] = (512, 1024, 51
                 MaxPool2d(3, 2),
             ),
             "flatten": Flatten(),
-            "classifier": Sequential(*_classifier(third * 6 * 6, num_classes, dropout)),
+            "classifier": _classifier(third * 6 * 6, num_classes, dropout),
         }
     )

@@ -57,8 +57,8 @@ class _Parts:
             return Sequential({"conv": conv, "bn": BatchNorm2d(outputs, eps=1e-3), "relu": ReLU()})
         return Sequential({"conv": conv, "relu": ReLU()})
 
-    def normalization(self) -> dict[str, Module]:
-        return {} if self.batch_norm else {"norm": LocalResponseNorm(5)}
+    def normalization(self, name: str) -> dict[str, Module]:
+        return {} if self.batch_norm else {name: LocalResponseNorm(5)}
 
     def inception(self, inputs: int, filters: tuple[int, ...]) -> Concat:
         one, three_reduced, three, five_reduced, five, pooled = filters
@@ -94,10 +94,10 @@ def _trunk(parts: _Parts, num_classes: int, dropout: float) -> dict[str, Module]
     layers: dict[str, Module] = {
         "conv1": parts.convolution(3, 64, 7, 2),
         "maxpool1": MaxPool2d(3, 2, fit="ceil"),
-        **{f"{name}1": layer for name, layer in parts.normalization().items()},
+        **parts.normalization("norm1"),
         "conv2": parts.convolution(64, 64, 1),
         "conv3": parts.convolution(64, 192, 3),
-        **{f"{name}2": layer for name, layer in parts.normalization().items()},
+        **parts.normalization("norm2"),
         "maxpool2": MaxPool2d(3, 2, fit="ceil"),
     }
     channels = 192
@@ -105,7 +105,7 @@ def _trunk(parts: _Parts, num_classes: int, dropout: float) -> dict[str, Module]
         if name == "4a":
             layers["maxpool3"] = MaxPool2d(3, 2, fit="ceil")
         if name == "5a":
-            layers["maxpool4"] = MaxPool2d(2, 2, fit="ceil") if parts.batch_norm else MaxPool2d(3, 2, fit="ceil")
+            layers["maxpool4"] = MaxPool2d(2 if parts.batch_norm else 3, 2, fit="ceil")
         layers[f"inception{name}"] = parts.inception(channels, filters)
         one, _, three, _, five, pooled = filters
         channels = one + three + five + pooled

@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/sweep.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -22,8 +23,8 @@ int64_t images_at_once(const Conv2dGeometry& g, int64_t values) {
 
 Padded padded_input(const Conv2dGeometry& g) {
   Padded p{g.h.input, g.w.input, g.h.stride, g.w.stride, g.h.pad_before, g.w.pad_before};
-  p.phase_rows = ((g.h.output - 1) * g.h.stride + g.h.extent() + g.h.stride - 1) / g.h.stride;
-  p.pitch = ((g.w.output - 1) * g.w.stride + g.w.extent() + g.w.stride - 1) / g.w.stride;
+  p.phase_rows = ceil_div((g.h.output - 1) * g.h.stride + g.h.extent(), g.h.stride);
+  p.pitch = ceil_div((g.w.output - 1) * g.w.stride + g.w.extent(), g.w.stride);
   return p;
 }
 
@@ -50,9 +51,9 @@ Sweep forward_sweep(const Conv2dGeometry& g) {
 /// tap at distance d of that phase meets output first + n - (d - phase) / stride.
 struct AxisPhase {
   AxisPhase(const WindowAxis& axis, int64_t phase_number) : phase(phase_number) {
-    const auto ceil_div = [&](int64_t value) { return value <= 0 ? 0 : (value + axis.stride - 1) / axis.stride; };
-    first = ceil_div(axis.pad_before - phase);
-    count = std::max<int64_t>(0, ceil_div(axis.input + axis.pad_before - phase) - first);
+    const auto steps = [&](int64_t value) { return value <= 0 ? 0 : ceil_div(value, axis.stride); };
+    first = steps(axis.pad_before - phase);
+    count = std::max<int64_t>(0, steps(axis.input + axis.pad_before - phase) - first);
     start = first * axis.stride + phase - axis.pad_before;
     for (int64_t k = 0; k < axis.kernel; ++k) {
       const int64_t distance = k * axis.dilation;
@@ -145,8 +146,8 @@ struct WeightPlan {
     image_values = g.in_channels * sweep.source.plane() + g.out_channels * row;
     images = images_at_once<T>(g, image_values);
     depth = sweep.channels * static_cast<int64_t>(sweep.taps.size());
-    filter_runs = (g.group_out() + kFilterRun - 1) / kFilterRun;
-    tap_runs = (depth + kTapRun - 1) / kTapRun;
+    filter_runs = ceil_div(g.group_out(), kFilterRun);
+    tap_runs = ceil_div(depth, kTapRun);
     parts = std::clamp<int64_t>(kEnoughTasks / (g.groups * filter_runs * tap_runs), 1, images);
   }
   static constexpr int64_t kFilterRun = 8 * kDotFilters, kTapRun = 4 * kDotTaps, kEnoughTasks = 16;
@@ -315,14 +316,14 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
   T* const sums = spread + plan.images * g.out_channels * plan.row + kReadPast<T>;
   if (g.batch == 0) std::fill(gw, gw + weights, T(0));
   for (int64_t n = 0; n < g.batch; n += plan.images) {
-    const int64_t count = std::min(plan.images, g.batch - n), run = (count + plan.parts - 1) / plan.parts;
+    const int64_t count = std::min(plan.images, g.batch - n), run = ceil_div(count, plan.parts);
     copy_planes(p, count * g.in_channels, x + n * g.in_channels * g.input_plane(), padded);
     parallel_for(count * g.out_channels, item_grain(plan.row * 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         spread_rows(plan.sweep, gy + (n * g.out_channels + i) * g.output_plane(), spread + i * plan.row, plan.row);
       }
     });
-    const int64_t parts = (count + run - 1) / run, tasks = g.groups * plan.filter_runs * plan.tap_runs;
+    const int64_t parts = ceil_div(count, run), tasks = g.groups * plan.filter_runs * plan.tap_runs;
     parallel_for(parts * tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t part = i / tasks, task = i % tasks, first = part * run;

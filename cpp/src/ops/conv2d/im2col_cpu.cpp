@@ -14,6 +14,7 @@
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/im2col.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
@@ -35,7 +36,7 @@ struct Blocks {
   explicit Blocks(const Conv2dGeometry& g) {
     const int64_t fit = kBlockBytes / (static_cast<int64_t>(sizeof(T)) * g.filter_size());
     positions = std::max<int64_t>(1, std::min(g.output_plane(), std::max<int64_t>(64, fit / 16 * 16)));
-    count = (g.output_plane() + positions - 1) / positions;
+    count = ceil_div(g.output_plane(), positions);
     values = is_pointwise(g) ? 0 : (g.filter_size() * positions + 15) / 16 * 16;
   }
   int64_t positions, count, values;
@@ -46,8 +47,8 @@ struct ChannelCut {
   explicit ChannelCut(const Conv2dGeometry& g) {
     const int64_t images = std::max<int64_t>(1, g.batch * g.groups);
     const int64_t parts = std::min(g.group_in(), std::max<int64_t>(1, kEnoughUnits / images));
-    channels = (g.group_in() + parts - 1) / parts;
-    count = (g.group_in() + channels - 1) / channels;
+    channels = ceil_div(g.group_in(), parts);
+    count = ceil_div(g.group_in(), channels);
   }
   int64_t channels, count;
 };
@@ -58,8 +59,8 @@ int64_t partial_count(const Conv2dGeometry& g) {
   const int64_t bytes = g.out_channels * g.filter_size() * static_cast<int64_t>(sizeof(T));
   const int64_t units = g.batch * Blocks<T>(g).count, most = std::min(kEnoughUnits, kPartialBytes / bytes);
   if (most <= 1 || units <= 1) return 1;
-  const int64_t run = (units + most - 1) / most;
-  return (units + run - 1) / run;  // none is empty
+  const int64_t run = ceil_div(units, most);
+  return ceil_div(units, run);  // none is empty
 }
 
 bool accepts(const Conv2dGeometry&) { return true; }
@@ -157,7 +158,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
     }
   } else {
     T* const sums = columns + g.threads * blocks.values;
-    const int64_t run = (units + partials - 1) / partials;
+    const int64_t run = ceil_div(units, partials);
     parallel_slots(partials, g.threads, [&](int64_t part, int slot) {
       for (int64_t unit = part * run; unit < std::min(units, (part + 1) * run); ++unit) {
         add_weight_product(g, blocks, unit, unit == part * run, x, gy, sums + part * weight,

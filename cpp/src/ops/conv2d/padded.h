@@ -29,7 +29,7 @@ struct Padded {
 /// Copies one plane; everything outside it becomes zero.
 template <class T>
 void copy_padded(const Padded& p, const T* from, T* to) {
-  const auto first_at_least = [](int64_t value, int64_t step) { return value <= 0 ? 0 : (value + step - 1) / step; };
+  const auto first_at_least = [](int64_t value, int64_t step) { return value <= 0 ? 0 : ceil_div(value, step); };
   T* row = to;
   for (int64_t a = 0; a < p.stride_h; ++a) {
     for (int64_t b = 0; b < p.stride_w; ++b) {

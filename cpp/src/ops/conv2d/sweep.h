@@ -8,6 +8,7 @@
 #include "ops/conv2d/padded.h"
 #include "ops/simd.h"
 #include "parallel.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 
@@ -29,7 +30,7 @@ struct Sweep {
   int64_t first = 0, row_step = 0, col_step = 1, dest_plane = 0;
 
   int64_t positions() const { return (rows - 1) * source.pitch + cols; }
-  int64_t panels() const { return (filters + kTileFilters - 1) / kTileFilters; }
+  int64_t panels() const { return ceil_div(filters, kTileFilters); }
   int64_t packed_values() const { return filters * channels * static_cast<int64_t>(taps.size()); }
 };
 
@@ -133,7 +134,7 @@ void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, c
         const T* a = packed + group * s.packed_values() + k * depth;
         const T* b = bias ? bias + group * s.filters + k : nullptr;
         for (int64_t p = chunk * chunk_length; p < std::min(positions, (chunk + 1) * chunk_length); p += kBlock) {
-          const int64_t end = std::min(positions, p + kBlock), vectors = (end - p + kLanes<T> - 1) / kLanes<T>;
+          const int64_t end = std::min(positions, p + kBlock), vectors = ceil_div(end - p, kLanes<T>);
           kTiles<T>[static_cast<size_t>((width - 1) * kTileVectors + vectors - 1)](s, a, x + p, tile);
           store_tile(s, p, end, width, tile, vectors * kLanes<T>, b, y + k * s.dest_plane);
         }

@@ -23,7 +23,7 @@ namespace {
 
 using namespace winograd;
 
-// ---- Tiles of planes --------------------------------------------------------------------------------------
+// ---- Tiles of planes
 
 /// Tiles of an image's planes, numbered by image, row and column. The tile (row, col) starts at the image's
 /// (4 row - pad_top, 4 col - pad_left).
@@ -154,7 +154,7 @@ void scatter_tiles(const Tiling& tiling, const T (*values)[kPanelRoom<T>], int64
   });
 }
 
-// ---- Forward and the gradient of the input ----------------------------------------------------------------
+// ---- Forward and the gradient of the input
 
 /// A convolution of one group: its tiles and how its weights are indexed.
 struct Problem {
@@ -376,7 +376,7 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
   run(g, backward_problem(g), gy, w, static_cast<const T*>(nullptr), gx, workspace);
 }
 
-// ---- The gradient of the weights --------------------------------------------------------------------------
+// ---- The gradient of the weights
 
 /// How the work is cut: the tiles into parts that are summed up separately and then together, or, where the filters are
 /// large, the filters into runs. Tiles are taken block by block. Depends on the geometry alone, as the sums do.
@@ -562,7 +562,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
   }
 }
 
-// ---- The table --------------------------------------------------------------------------------------------
+// ---- The table
 
 bool accepts(const Conv2dGeometry& g) {
   const auto fits = [](const WindowAxis& axis) {
