@@ -54,7 +54,8 @@ DType from_dl(const DLDataType& dtype) {
 
 /// What an exported capsule keeps alive.
 struct Exported {
-  Tensor tensor;
+  explicit Exported(const Tensor& tensor) : loan(tensor) {}
+  Loan loan;
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
   DLManagedTensor managed{};
@@ -73,8 +74,7 @@ bool is_row_major(const DLTensor& t) {
 }  // namespace
 
 py::capsule to_dlpack(const Tensor& tensor) {
-  auto exported = std::make_unique<Exported>();
-  exported->tensor = tensor.detach();
+  auto exported = std::make_unique<Exported>(tensor);
   exported->shape.assign(tensor.shape().begin(), tensor.shape().end());
   exported->strides.resize(exported->shape.size());
   int64_t stride = 1;
@@ -83,7 +83,7 @@ py::capsule to_dlpack(const Tensor& tensor) {
     stride *= exported->shape[axis];
   }
   DLManagedTensor& managed = exported->managed;
-  managed.dl_tensor = {exported->tensor.raw_data(),
+  managed.dl_tensor = {exported->loan.data(),
                        {kDLCPU, 0},
                        tensor.rank(),
                        to_dl(tensor.dtype()),

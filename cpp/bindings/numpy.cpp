@@ -58,10 +58,10 @@ Tensor share_array(const py::array& array) {
 
 py::array array_from_tensor(const Tensor& tensor) {
   const Tensor host = tensor.detach().to(Device());
-  auto* held = new Tensor(host);
-  const py::capsule owner(held, [](void* pointer) { delete static_cast<Tensor*>(pointer); });
+  auto* held = new Loan(host);
+  const py::capsule owner(held, [](void* pointer) { delete static_cast<Loan*>(pointer); });
   const std::vector<py::ssize_t> shape(host.shape().begin(), host.shape().end());
-  return py::array(numpy_dtype(host.dtype()), shape, held->raw_data(), owner);
+  return py::array(numpy_dtype(host.dtype()), shape, held->data(), owner);
 }
 
 }  // namespace cnnx::bindings

@@ -212,6 +212,17 @@ Storage::~Storage() {
   }
 }
 
+std::shared_ptr<const DerivedValues> Storage::derived() const {
+  if (may_change_unseen()) return nullptr;
+  const std::lock_guard lock(allocator().mutex());  // which a forked child finds unlocked
+  return derived_ && derived_->stamp == stamp() ? derived_ : nullptr;
+}
+
+void Storage::set_derived(std::shared_ptr<DerivedValues> values) {
+  const std::lock_guard lock(allocator().mutex());
+  derived_.swap(values);  // the old ones are freed after the lock is
+}
+
 MemoryStats memory_stats() { return allocator().stats(); }
 void reset_peak_memory() { allocator().reset_peak(); }
 void empty_cache() { allocator().empty(); }

@@ -9,6 +9,8 @@
 
 namespace cnnx {
 
+struct DerivedValues;
+
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
 class Storage {
  public:
@@ -23,13 +25,41 @@ class Storage {
   Device device() const { return device_; }
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+  /// A writable pointer was handed out: values derived from the buffer may be stale from now on.
+  void note_access() { accesses_.store(accesses_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+
+  /// Something computed from the values, kept until they may have changed. Null if there is none, if it is stale, or if
+  /// memory outside the library, such as a NumPy array, may write the buffer unseen.
+  std::shared_ptr<const DerivedValues> derived() const;
+  void set_derived(std::shared_ptr<DerivedValues> values);
+  /// Changes whenever the values may have changed, but for unseen writes.
+  uint64_t stamp() const { return uint64_t{version()} << 32 | accesses_.load(std::memory_order_relaxed); }
+  /// While lent, others may write the buffer.
+  void lend() { views_.fetch_add(1, std::memory_order_relaxed); }
+  void take_back() {
+    note_access();
+    views_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  bool may_change_unseen() const { return release_ || views_.load(std::memory_order_relaxed) > 0; }
 
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
   std::atomic<uint32_t> version_{0};
+  std::atomic<uint32_t> accesses_{0};
+  std::atomic<int> views_{0};
   std::function<void()> release_;  // empty: the buffer is the allocator's
+  std::shared_ptr<DerivedValues> derived_;
+};
+
+/// Values computed from a buffer, such as a weight in the order that a convolution algorithm wants.
+struct DerivedValues {
+  DerivedValues(const void* what, size_t bytes, Device device) : key(what), values(bytes, device) {}
+  const void* key;      // who made them
+  int64_t variant = 0;  // of what the key can make
+  Storage values;
+  uint64_t stamp = 0;  // of the buffer, when they were made
 };
 
 /// Scratch memory for one kernel call, from the caching allocator.

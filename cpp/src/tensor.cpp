@@ -6,6 +6,7 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "cnnx/exchange.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -131,7 +132,15 @@ const Shape& Tensor::shape() const { return deref(impl_).shape; }
 DType Tensor::dtype() const { return deref(impl_).dtype; }
 Device Tensor::device() const { return deref(impl_).storage->device(); }
 int64_t Tensor::size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
-void* Tensor::raw_data() { return deref(impl_).storage->data(); }
+Loan::Loan(const Tensor& tensor) : storage_(deref(tensor.impl()).storage) { storage_->lend(); }
+Loan::~Loan() { storage_->take_back(); }
+void* Loan::data() const { return storage_->data(); }
+
+void* Tensor::raw_data() {
+  Storage& storage = *deref(impl_).storage;
+  storage.note_access();
+  return storage.data();
+}
 const void* Tensor::raw_data() const { return deref(impl_).storage->data(); }
 
 template <class T>
@@ -141,7 +150,8 @@ T* Tensor::data() {
 }
 template <class T>
 const T* Tensor::data() const {
-  return const_cast<Tensor*>(this)->data<T>();
+  check(dtype() == dtype_of<T>(), "data", "the tensor holds {}; got a request for {}.", dtype(), dtype_of<T>());
+  return static_cast<const T*>(raw_data());
 }
 #define CNNX_INSTANTIATE_DATA(T)          \
   template CNNX_API T* Tensor::data<T>(); \

@@ -52,6 +52,7 @@ class CNNX_API Conv2d : public Layer<Conv2dArgs> {
   void visit_fields(FieldVisitor& visitor) override;
   Tensor weight() const { return parameter("weight"); }
   Tensor bias() const { return parameter("bias"); }
+  ConvOptions conv_options() const;
 };
 
 struct LinearOptions {
@@ -185,7 +186,12 @@ class CNNX_API BatchNorm2d : public Layer<BatchNorm2dArgs> {
   using Args = BatchNorm2dArgs;
   explicit BatchNorm2d(const std::same_as<Args> auto& args) : BatchNorm2d(args.num_features, args.options) {}
   explicit BatchNorm2d(int64_t num_features, const BatchNorm2dOptions& options = {});
-  Tensor forward(const Tensor& x) override;
+  Tensor forward(const Tensor& x) override { return forward(x, {}, false); }
+  /// The same, then a residual of x's shape added if it is defined, then perhaps ReLU, all in one pass.
+  Tensor forward(const Tensor& x, const Tensor& residual, bool relu);
+  /// Scale and shift (C) that stand for the layer while it uses its running statistics and nothing is recorded for its
+  /// parameters; undefined otherwise.
+  std::pair<Tensor, Tensor> evaluation_affine() const;
   std::string type_name() const override { return "BatchNorm2d"; }
   void visit_fields(FieldVisitor& visitor) override;
 };

@@ -67,7 +67,8 @@ class CNNX_API Tensor {
   DType dtype() const;
   Device device() const;
 
-  /// The buffer; T is float, double, int64_t or bool and must match dtype().
+  /// The buffer; T is float, double, int64_t or bool and must match dtype(). Ask for the writable pointer again before
+  /// you write again after an operation has used the tensor: convolution keeps a reordered copy of an unchanged weight.
   template <class T>
   T* data();
   template <class T>

@@ -1,6 +1,7 @@
 // Residual and Concat: modules that apply their children side by side.
 #include "check.h"
 #include "cnnx/nn.h"
+#include "nn/chain.h"
 
 namespace cnnx {
 
@@ -18,15 +19,9 @@ Residual::Residual(NamedModules body, std::shared_ptr<Module> downsample) : Cont
 
 Tensor Residual::forward(const Tensor& x) {
   const std::shared_ptr<Module> downsample = child(kShortcut);
-  Tensor y = x;
-  for (const auto& module : children_snapshot()) {
-    if (module != downsample) y = module->forward(y);
-  }
-  const Tensor shortcut = downsample ? downsample->forward(x) : x;
-  check(y.shape() == shortcut.shape(), "residual",
-        "the body's output and the shortcut's must have the same shape; got {} and {}. Give a downsample module.",
-        y.shape(), shortcut.shape());
-  return add_relu(y, shortcut);
+  std::vector<std::shared_ptr<Module>> body = children_snapshot();
+  std::erase(body, downsample);
+  return run_residual(body, x, downsample ? downsample->forward(x) : x);
 }
 
 Tensor Concat::forward(const Tensor& x) {

@@ -43,10 +43,12 @@ Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel_size, cons
   register_parameter("bias", options.bias ? default_parameter({out_channels}, fan_in, options.dtype) : Tensor());
 }
 
-Tensor Conv2d::forward(const Tensor& x) {
+ConvOptions Conv2d::conv_options() const {
   const Conv2dOptions& o = args_.options;
-  return conv2d(x, weight(), bias(), {o.stride, o.padding, o.dilation, o.groups, o.fit});
+  return {o.stride, o.padding, o.dilation, o.groups, o.fit};
 }
+
+Tensor Conv2d::forward(const Tensor& x) { return conv2d(x, weight(), bias(), conv_options()); }
 
 void Conv2d::visit_fields(FieldVisitor& visitor) {
   args_.options.bias = bias().defined();  // it may have been removed or added since

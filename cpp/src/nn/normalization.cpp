@@ -2,6 +2,7 @@
 #include "check.h"
 #include "nn/fields.h"
 #include "nn/init.h"
+#include "ops/batch_norm.h"
 
 namespace cnnx {
 
@@ -30,15 +31,23 @@ BatchNorm2d::BatchNorm2d(int64_t num_features, const BatchNorm2dOptions& options
   register_buffer("num_batches_tracked", tracks ? zeros({}, {DType::kInt64}) : Tensor());
 }
 
-Tensor BatchNorm2d::forward(const Tensor& x) {
+Tensor BatchNorm2d::forward(const Tensor& x, const Tensor& residual, bool relu) {
   check(x.defined() && x.rank() == 4, "BatchNorm2d", "expected an input (N, C, H, W); got {}.",
         x.defined() ? x.shape().str() : "none");
   const Tensor mean = buffer("running_mean"), var = buffer("running_var");
   const bool use_batch = training_ || !mean.defined() || !var.defined();
-  const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"),
-                              {.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps});
+  const BatchNormOptions options{.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps};
+  const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"), options, {residual, relu});
   if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined()) count.fill_(count.item() + 1);
   return y;
+}
+
+std::pair<Tensor, Tensor> BatchNorm2d::evaluation_affine() const {
+  const Tensor mean = buffer("running_mean"), var = buffer("running_var");
+  const Tensor weight = parameter("weight"), bias = parameter("bias");
+  const auto is_recorded = [](const Tensor& p) { return is_grad_enabled() && p.defined() && p.requires_grad(); };
+  if (training_ || !mean.defined() || !var.defined() || is_recorded(weight) || is_recorded(bias)) return {};
+  return batch_norm_affine(mean, var, weight, bias, args_.options.eps);
 }
 
 void BatchNorm2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }

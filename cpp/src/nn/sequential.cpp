@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "cnnx/module.h"
+#include "nn/chain.h"
 
 namespace cnnx {
 namespace {
@@ -28,11 +29,7 @@ Sequential::Sequential(std::vector<std::shared_ptr<Module>> modules) {
   for (auto& module : modules) push_back(std::move(module));
 }
 
-Tensor Sequential::forward(const Tensor& x) {
-  Tensor y = x;
-  for (const auto& module : children_snapshot()) y = module->forward(y);
-  return y;
-}
+Tensor Sequential::forward(const Tensor& x) { return run_chain(children_snapshot(), x); }
 
 void Sequential::push_back(std::shared_ptr<Module> module) {
   size_t number = size();

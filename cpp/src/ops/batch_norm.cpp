@@ -6,6 +6,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "ops/unary.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -62,8 +63,30 @@ Tensor inverse_deviation(const Tensor& var, double eps) {
 
 }  // namespace
 
+std::pair<Tensor, Tensor> batch_norm_affine(const Tensor& mean, const Tensor& var, const Tensor& weight,
+                                            const Tensor& bias, double eps) {
+  Tensor scale = empty_like(mean), shift = empty_like(mean);
+  dispatch_floating(mean.dtype(), [&](auto t) {
+    using T = decltype(t);
+    const T *w = data_or_null<T>(weight), *b = data_or_null<T>(bias), *m = std::as_const(mean).data<T>(),
+            *v = std::as_const(var).data<T>();
+    T *const s = scale.data<T>(), *const h = shift.data<T>();
+    for (int64_t c = 0; c < mean.numel(); ++c) {
+      const double factor = (w ? static_cast<double>(w[c]) : 1) / std::sqrt(static_cast<double>(v[c]) + eps);
+      s[c] = static_cast<T>(factor);
+      h[c] = static_cast<T>((b ? static_cast<double>(b[c]) : 0) - static_cast<double>(m[c]) * factor);
+    }
+  });
+  return {scale, shift};
+}
+
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                   const Tensor& bias, const BatchNormOptions& options) {
+  return batch_norm(x, running_mean, running_var, weight, bias, options, BatchNormFusion());
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, const BatchNormOptions& options, const BatchNormFusion& fusion) {
   constexpr const char* kOp = "batch_norm";
   const BatchNormGeometry g = geometry(
       kOp, x, {{"running_mean", &running_mean}, {"running_var", &running_var}, {"weight", &weight}, {"bias", &bias}});
@@ -73,6 +96,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
         "evaluation needs running_mean and running_var. Pass them, or training=True.");
   check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.",
         x.shape());
+  const Tensor& residual = fusion.residual;
+  check(!residual.defined() || residual.shape() == x.shape(), kOp, "expected a residual of shape {}; got {}.",
+        x.shape(), residual.defined() ? residual.shape() : Shape());
   Tensor mean = running_mean, var = running_var;
   Tensor y = empty_like(x);
   if (training) mean = empty_like(x, {g.channels}), var = empty_like(mean);
@@ -85,26 +111,31 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
       update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
     }
     invstd = inverse_deviation(var, options.eps);
-    k.forward(g, x.data<T>(), mean.data<T>(), invstd.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
-              y.data<T>());
+    k.forward(g, x.data<T>(), std::as_const(mean).data<T>(), invstd.data<T>(), data_or_null<T>(weight),
+              data_or_null<T>(bias), data_or_null<T>(residual), fusion.relu, y.data<T>());
   });
-  if (!grad_needed({&x, &weight, &bias})) return y;
-  const bool need_x = x.requires_grad(), need_w = weight.defined() && weight.requires_grad(),
-             need_b = bias.defined() && bias.requires_grad();
-  return record(kOp, y, {&x, &weight, &bias},
-                [=, saved_x = save(x), saved_mean = save(mean), saved_w = save(weight)](const Tensor& gy) {
-                  Gradients grads(3);
+  if (!grad_needed({&x, &weight, &bias, &residual})) return y;
+  const auto needs = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
+  const bool need_x = needs(x), need_w = needs(weight), need_b = needs(bias), need_residual = needs(residual);
+  // With a residual ReLU's output says where gradients pass, without one the kernel works it out again.
+  const bool masks = fusion.relu && residual.defined(), relu = fusion.relu && !masks;
+  return record(kOp, y, {&x, &weight, &bias, &residual},
+                [=, saved_x = save(x), saved_mean = save(mean), saved_w = save(weight), saved_b = save(bias),
+                 saved_y = masks ? save(y) : Saved()](const Tensor& gradient) {
+                  const Tensor gy = masks ? relu_backward(gradient, saved_y.get(kOp)) : gradient;
+                  Gradients grads(4);
                   if (need_x) grads[0] = empty_like(gy);
                   if (need_w) grads[1] = empty_like(gy, {g.channels});
                   if (need_b) grads[2] = empty_like(gy, {g.channels});
+                  if (need_residual) grads[3] = gy;
                   dispatch_floating(gy.dtype(), [&](auto t) {
                     using T = decltype(t);
                     const auto out = [](Tensor& grad) { return grad.defined() ? grad.data<T>() : nullptr; };
                     kernels<BatchNormKernels<T>>(gy.device())
-                        .backward(g, training, saved_x.get(kOp).template data<T>(),
+                        .backward(g, training, relu, saved_x.get(kOp).template data<T>(),
                                   saved_mean.get(kOp).template data<T>(), invstd.data<T>(),
-                                  data_or_null<T>(saved_w.get(kOp)), gy.data<T>(), out(grads[0]), out(grads[1]),
-                                  out(grads[2]));
+                                  data_or_null<T>(saved_w.get(kOp)), data_or_null<T>(saved_b.get(kOp)), gy.data<T>(),
+                                  out(grads[0]), out(grads[1]), out(grads[2]));
                   });
                   return grads;
                 });

@@ -46,30 +46,78 @@ void statistics(const BatchNormGeometry& g, const T* x, T* mean, T* var) {
   });
 }
 
+/// The normalization of one channel as the forward pass computes it: (x - mean) * scale + shift.
 template <class T>
-void forward(const BatchNormGeometry& g, const T* x, const T* mean, const T* invstd, const T* w, const T* b, T* y) {
+struct Channel {
+  T mean, scale, shift;
+  T operator()(T x) const { return (x - mean) * scale + shift; }
+};
+
+template <class T>
+void forward(const BatchNormGeometry& g, const T* x, const T* mean, const T* invstd, const T* w, const T* b,
+             const T* residual, bool relu, T* y) {
   for_each_channel(g, [=, &g](int64_t c) {
-    const T m = mean[c], scale = invstd[c] * (w ? w[c] : T(1)), shift = b ? b[c] : T(0);
-    for_each_value(g, c, [=](int64_t i) { y[i] = (x[i] - m) * scale + shift; });
+    const Channel<T> norm{mean[c], invstd[c] * (w ? w[c] : T(1)), b ? b[c] : T(0)};
+    const auto write = [&](auto value) {
+      if (relu) {
+        for_each_value(g, c, [=](int64_t i) {
+          const T v = value(i);
+          y[i] = v < T(0) ? T(0) : v;
+        });
+      } else {
+        for_each_value(g, c, [=](int64_t i) { y[i] = value(i); });
+      }
+    };
+    if (residual) {
+      write([=](int64_t i) { return norm(x[i]) + residual[i]; });
+    } else {
+      write([=](int64_t i) { return norm(x[i]); });
+    }
   });
 }
 
+/// One channel's gradients, from gy(position).
+template <class T, class F>
+void backward_channel(const BatchNormGeometry& g, int64_t c, bool through_statistics, const T* x, T mean, T invstd,
+                      T scale, F gy, T* gx, T* gw, T* gb) {
+  double sum = 0, product = 0;
+  for (int64_t n = 0; n < g.batch; ++n) {
+    const int64_t at = (n * g.channels + c) * g.plane;
+    T part = 0, part_product = 0;
+#pragma omp simd reduction(+ : part, part_product)
+    for (int64_t i = at; i < at + g.plane; ++i) {
+      const T value = gy(i);
+      part += value;
+      part_product += value * (x[i] - mean);
+    }
+    sum += static_cast<double>(part);
+    product += static_cast<double>(part_product);
+  }
+  product *= static_cast<double>(invstd);
+  if (gw) gw[c] = static_cast<T>(product);
+  if (gb) gb[c] = static_cast<T>(sum);
+  if (!gx) return;
+  if (through_statistics) {
+    const double count = static_cast<double>(g.count());
+    const T average = static_cast<T>(sum / count), along = static_cast<T>(product / count) * invstd;
+    for_each_value(g, c, [=](int64_t i) { gx[i] = scale * (gy(i) - average - (x[i] - mean) * along); });
+  } else {
+    for_each_value(g, c, [=](int64_t i) { gx[i] = scale * gy(i); });
+  }
+}
+
 template <class T>
-void backward(const BatchNormGeometry& g, bool through_statistics, const T* x, const T* mean, const T* invstd,
-              const T* w, const T* gy, T* gx, T* gw, T* gb) {
-  const double count = static_cast<double>(g.count());
+void backward(const BatchNormGeometry& g, bool through_statistics, bool relu, const T* x, const T* mean,
+              const T* invstd, const T* w, const T* b, const T* gy, T* gx, T* gw, T* gb) {
   for_each_channel(g, [=, &g](int64_t c) {
-    const T m = mean[c], s = invstd[c], scale = s * (w ? w[c] : T(1));
-    const double sum = sum_channel<T>(g, c, [=](int64_t i) { return gy[i]; });
-    const double product = sum_channel<T>(g, c, [=](int64_t i) { return gy[i] * (x[i] - m); }) * static_cast<double>(s);
-    if (gw) gw[c] = static_cast<T>(product);
-    if (gb) gb[c] = static_cast<T>(sum);
-    if (!gx) return;
-    if (through_statistics) {
-      const T average = static_cast<T>(sum / count), along = static_cast<T>(product / count) * s;
-      for_each_value(g, c, [=](int64_t i) { gx[i] = scale * (gy[i] - average - (x[i] - m) * along); });
+    const Channel<T> norm{mean[c], invstd[c] * (w ? w[c] : T(1)), b ? b[c] : T(0)};
+    if (relu) {
+      backward_channel(
+          g, c, through_statistics, x, mean[c], invstd[c], norm.scale,
+          [=](int64_t i) { return norm(x[i]) > T(0) ? gy[i] : T(0); }, gx, gw, gb);
     } else {
-      for_each_value(g, c, [=](int64_t i) { gx[i] = scale * gy[i]; });
+      backward_channel(
+          g, c, through_statistics, x, mean[c], invstd[c], norm.scale, [=](int64_t i) { return gy[i]; }, gx, gw, gb);
     }
   });
 }

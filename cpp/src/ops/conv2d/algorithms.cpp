@@ -13,8 +13,9 @@ std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 3> cpu{
-      &kernels<DirectConv2d<T>>(Device()), &kernels<WinogradConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
+  static const std::array<const Conv2dKernels<T>*, 4> cpu{
+      &kernels<DirectConv2d<T>>(Device()), &kernels<WinogradConv2d<T>>(Device()),
+      &kernels<ImplicitGemmConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
   if (device.is_cuda()) raise_no_cuda();
   return cpu;
 }
@@ -23,11 +24,11 @@ template <class T>
 const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const auto list = conv2d_algorithms<T>(device);
   const int pin = pinned.load(std::memory_order_relaxed);
-  if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g)) return *list[static_cast<size_t>(pin)];
+  if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g, pass)) return *list[static_cast<size_t>(pin)];
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {
-    if (!algorithm->accepts(g)) continue;
+    if (!algorithm->accepts(g, pass)) continue;
     if (const double cost = algorithm->cost(g, pass); cost < least) {
       best = algorithm;
       least = cost;

@@ -3,6 +3,8 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "ops/conv2d/fused.h"
+#include "ops/unary.h"
 #include "parallel.h"
 #include "tensor_impl.h"
 
@@ -33,6 +35,46 @@ void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
   const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
   const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
   fn(g, algorithm, workspace.data());
+}
+
+/// The weight in the algorithm's own order, made once and kept with the weight's buffer while its values stay the same.
+template <class T>
+std::shared_ptr<const DerivedValues> prepared_weight(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g,
+                                                     const Tensor& weight) {
+  Storage& storage = *weight.impl()->storage;
+  const int64_t variant = g.groups * (weight.rank() ? weight.size(0) : 0);
+  auto kept = storage.derived();
+  if (kept && kept->key == &algorithm && kept->variant == variant) return kept;
+  const auto bytes = static_cast<size_t>(algorithm.prepared_values(g)) * sizeof(T);
+  auto made = std::make_shared<DerivedValues>(&algorithm, bytes, weight.device());
+  made->variant = variant;
+  made->stamp = storage.stamp();
+  algorithm.prepare(g, weight.data<T>(), static_cast<T*>(made->values.data()));
+  storage.set_derived(made);
+  return made;
+}
+
+/// Whether the weight is likely to be the same in the next call.
+bool stays(const Tensor& weight) {
+  return (!is_grad_enabled() || !weight.requires_grad()) && !weight.impl()->storage->may_change_unseen();
+}
+
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
+template <class T>
+void forward(const Conv2dGeometry& geometry, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue,
+             T* y) {
+  Conv2dGeometry g = geometry;
+  g.is_prepared = stays(weight);
+  with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](Conv2dGeometry run, const auto& k, void* workspace) {
+    run.is_prepared = run.is_prepared && k.prepare;
+    const auto prepared = run.is_prepared ? prepared_weight<T>(k, run, weight) : nullptr;
+    const T* w = prepared ? static_cast<const T*>(prepared->values.data()) : weight.data<T>();
+    k.forward(run, x.data<T>(), w, epilogue, y, workspace);
+  });
 }
 
 Tensor backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight, const Shape& shape) {
@@ -71,6 +113,11 @@ Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
+  return conv2d(x, weight, bias, options, ConvFusion());
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options,
+              const ConvFusion& fusion) {
   const char* op = "conv2d";
   check_floating(op, x);
   check(weight.defined(), op, "expected a weight tensor; got none.");
@@ -79,26 +126,35 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
   check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
         g.out_channels, bias.defined() ? bias.shape() : Shape());
-  Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
+  const Tensor& residual = fusion.residual;
+  const Shape shape{g.batch, g.out_channels, g.h.output, g.w.output};
+  check(!residual.defined() || residual.shape() == shape, op, "expected a residual of shape {}; got {}.", shape,
+        residual.defined() ? residual.shape() : Shape());
+  Tensor y = empty_like(x, shape);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kForward, x.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.forward(run, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-                                  y.data<T>(), workspace);
-                      });
+    // scale * (sum + bias) + shift = scale * sum + (scale * bias + shift)
+    Tensor shift = fusion.shift.defined() ? fusion.shift : bias;
+    if (fusion.scale.defined() && bias.defined()) shift = fusion.scale * bias + fusion.shift;
+    forward<T>(g, x, weight,
+               {data_or_null<T>(fusion.scale), data_or_null<T>(shift), data_or_null<T>(residual), fusion.relu},
+               y.data<T>());
   });
-  if (!grad_needed({&x, &weight, &bias})) return y;
-  const bool need_x = x.requires_grad(), need_w = weight.requires_grad(), need_b = bias.requires_grad();
-  return record(op, y, {&x, &weight, &bias},
-                [=, x_shape = x.shape(), w_shape = weight.shape(), saved_x = need_w ? save(x) : Saved(),
-                 saved_w = need_x ? save(weight) : Saved()](const Tensor& gy) {
-                  Gradients grads(3);
-                  if (need_x) grads[0] = backward_input(g, gy, saved_w.get(op), x_shape);
-                  if (need_w) grads[1] = backward_weight(g, saved_x.get(op), gy, w_shape);
-                  if (need_b) grads[2] = backward_bias(g, gy);
-                  return grads;
-                });
+  if (!grad_needed({&x, &weight, &bias, &residual})) return y;
+  const auto needs = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
+  const bool need_x = needs(x), need_w = needs(weight), need_b = needs(bias), need_residual = needs(residual);
+  return record(
+      op, y, {&x, &weight, &bias, &residual},
+      [=, x_shape = x.shape(), w_shape = weight.shape(), saved_x = need_w ? save(x) : Saved(),
+       saved_w = need_x ? save(weight) : Saved(), saved_y = fusion.relu ? save(y) : Saved()](const Tensor& gradient) {
+        const Tensor gy = saved_y.defined() ? relu_backward(gradient, saved_y.get(op)) : gradient;
+        Gradients grads(4);
+        if (need_x) grads[0] = backward_input(g, gy, saved_w.get(op), x_shape);
+        if (need_w) grads[1] = backward_weight(g, saved_x.get(op), gy, w_shape);
+        if (need_b) grads[2] = backward_bias(g, gy);
+        if (need_residual) grads[3] = gy;
+        return grads;
+      });
 }
 
 }  // namespace cnnx

@@ -15,7 +15,8 @@ struct Conv2dGeometry {
   int64_t groups = 1;
   WindowAxis h;
   WindowAxis w;
-  int threads = 1;  // that a kernel may use: each may have a workspace of its own
+  int threads = 1;           // that a kernel may use: each may have a workspace of its own
+  bool is_prepared = false;  // the weights are what the algorithm's prepare() made of them
 
   int64_t group_in() const { return in_channels / groups; }
   int64_t group_out() const { return out_channels / groups; }
@@ -34,16 +35,36 @@ Conv2dGeometry conv2d_geometry(const Shape& x, const Shape& weight, const ConvOp
 
 enum class ConvPass : unsigned char { kForward, kBackwardInput, kBackwardWeight };
 
-/// One algorithm. x (N, C, H, W), w (K, C / groups, R, S), b (K) or null, y (N, K, OH, OW), all contiguous. Outputs are
-/// overwritten. The workspace has workspace_bytes(g, pass) bytes, aligned to 64.
+/// What becomes of each sum s of filter k before it is written: scale[k] * s + shift[k] + residual, then perhaps ReLU.
+template <class T>
+struct ConvEpilogue {
+  const T* scale = nullptr;     // (K), ones if null
+  const T* shift = nullptr;     // (K), zeros if null
+  const T* residual = nullptr;  // of the output's shape
+  bool relu = false;
+
+  bool is_identity() const { return !scale && !shift && !residual && !relu; }
+  /// For the filters from k on of an output that starts `offset` values further on.
+  ConvEpilogue at(int64_t k, int64_t offset) const {
+    return {scale ? scale + k : nullptr, shift ? shift + k : nullptr, residual ? residual + offset : nullptr, relu};
+  }
+};
+
+/// One algorithm. x (N, C, H, W), w (K, C / groups, R, S), y (N, K, OH, OW), all contiguous. Outputs are overwritten.
+/// The workspace has workspace_bytes(g, pass) bytes, aligned to 64.
 template <class T>
 struct Conv2dKernels {
   const char* name;
-  bool (*accepts)(const Conv2dGeometry& g);
+  bool (*accepts)(const Conv2dGeometry& g, ConvPass pass);
   /// Estimated time of an accepted geometry, in multiply-adds at the machine's full speed.
   double (*cost)(const Conv2dGeometry& g, ConvPass pass);
   int64_t (*workspace_bytes)(const Conv2dGeometry& g, ConvPass pass);
-  void (*forward)(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace);
+  /// The weights in the order that forward() reads fastest: how many values, and making them. Null: w as it is. The
+  /// order depends on the weight's shape and the groups alone.
+  int64_t (*prepared_values)(const Conv2dGeometry& g);
+  void (*prepare)(const Conv2dGeometry& g, const T* w, T* prepared);
+  void (*forward)(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
+                  void* workspace);
   void (*backward_input)(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace);
   void (*backward_weight)(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace);
   /// gb[k] = sum of gy over batch and plane.
@@ -55,6 +76,8 @@ template <class T>
 struct Im2colConv2d : Conv2dKernels<T> {};
 template <class T>
 struct DirectConv2d : Conv2dKernels<T> {};
+template <class T>
+struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
 struct WinogradConv2d : Conv2dKernels<T> {};
 

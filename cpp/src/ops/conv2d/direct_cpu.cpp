@@ -231,7 +231,7 @@ void weight_task(const Conv2dGeometry& g, const WeightPlan<T>& plan, int64_t gro
 // ---- The table
 
 /// Where rows are so short that most computed outputs would be dropped, im2col is better.
-bool accepts(const Conv2dGeometry& g) {
+bool accepts(const Conv2dGeometry& g, ConvPass) {
   const Sweep s = forward_sweep(g);
   return g.output_plane() > 0 && s.positions() <= 3 * g.output_plane() &&
          s.source.plane() <= 16 * (g.input_plane() + 64);
@@ -270,10 +270,17 @@ int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   return values * static_cast<int64_t>(sizeof(T));
 }
 
+int64_t prepared_values(const Conv2dGeometry& g) { return g.out_channels * g.filter_size(); }
+
+template <class T>
+void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
+  pack_weights(forward_sweep(g), g.groups, w, prepared);
+}
+
 /// One sweep after the other over all images; `in` are the planes that are copied, `out` those that are written.
 template <class T>
-void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in, const T* w, const T* b, T* out,
-         void* workspace) {
+void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in, const T* w,
+         const ConvEpilogue<T>& epilogue, T* out, void* workspace) {
   const Padded& p = sweeps.front().source;
   const int64_t planes = sweeps.front().channels * g.groups,
                 dest = sweeps.front().filters * g.groups * sweeps.front().dest_plane;
@@ -282,28 +289,29 @@ void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in,
   T* const copies = packed + round_up(g.out_channels * g.filter_size(), 16);
   T* to = packed;
   for (const Sweep& s : sweeps) {
+    if (g.is_prepared) break;
     pack_weights(s, g.groups, w, to);
     to += g.groups * s.packed_values();
   }
   for (int64_t n = 0; n < g.batch; n += images) {
     const int64_t count = std::min(images, g.batch - n);
     copy_planes(p, count * planes, in + n * planes * p.rows * p.cols, copies);
-    const T* weights = packed;
+    const T* weights = g.is_prepared ? w : packed;
     for (const Sweep& s : sweeps) {
-      run_sweep(s, count * g.groups, g.groups, copies, weights, b, out + n * dest);
+      run_sweep(s, count * g.groups, g.groups, copies, weights, epilogue.at(0, n * dest), out + n * dest);
       weights += g.groups * s.packed_values();
     }
   }
 }
 
 template <class T>
-void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace) {
-  run<T>(g, {forward_sweep(g)}, x, w, b, y, workspace);
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+  run<T>(g, {forward_sweep(g)}, x, w, epilogue, y, workspace);
 }
 
 template <class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
-  run<T>(g, input_sweeps(g), gy, w, nullptr, gx, workspace);
+  run<T>(g, input_sweeps(g), gy, w, {}, gx, workspace);
 }
 
 template <class T>
@@ -345,8 +353,8 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 }
 
 template <class T>
-constexpr DirectConv2d<T> kTable{{"direct", accepts, cost, workspace_bytes<T>, forward<T>, backward_input<T>,
-                                  backward_weight<T>, conv2d_bias_gradient<T>}};
+constexpr DirectConv2d<T> kTable{{"direct", accepts, cost, workspace_bytes<T>, prepared_values, prepare<T>, forward<T>,
+                                  backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

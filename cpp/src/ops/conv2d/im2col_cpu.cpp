@@ -12,6 +12,7 @@
 #include "blas.h"
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
+#include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/im2col.h"
 #include "parallel.h"
 #include "rounding.h"
@@ -63,7 +64,7 @@ int64_t partial_count(const Conv2dGeometry& g) {
   return ceil_div(units, run);  // none is empty
 }
 
-bool accepts(const Conv2dGeometry&) { return true; }
+bool accepts(const Conv2dGeometry&, ConvPass) { return true; }
 
 /// Measured: the share of the full speed that BLAS reaches, and how long a value of a column takes, in multiply-adds.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
@@ -81,7 +82,7 @@ int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
 }
 
 template <class T>
-void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace) {
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   const Blocks<T> blocks(g);
   const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
   parallel_slots(g.batch * g.groups * blocks.count, g.threads, [&](int64_t unit, int slot) {
@@ -97,8 +98,10 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, 
       ld = n;
     }
     T* out = y + image_group * K * plane + begin;
-    for (int64_t k = 0; b && k < K; ++k) std::fill(out + k * plane, out + k * plane + n, b[group * K + k]);
-    gemm<T>(false, false, K, n, CRS, T(1), w + group * K * CRS, CRS, matrix, ld, b ? T(1) : T(0), out, plane);
+    gemm<T>(false, false, K, n, CRS, T(1), w + group * K * CRS, CRS, matrix, ld, T(0), out, plane);
+    if (epilogue.is_identity()) return;
+    const ConvEpilogue<T> e = epilogue.at(group * K, image_group * K * plane);
+    for (int64_t k = 0; k < K; ++k) FilterEpilogue<T>(e, k).write(out + k * plane, n, k * plane + begin, out - begin);
   });
 }
 
@@ -176,8 +179,8 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 }
 
 template <class T>
-constexpr Im2colConv2d<T> kTable{{"im2col", accepts, cost, workspace_bytes<T>, forward<T>, backward_input<T>,
-                                  backward_weight<T>, conv2d_bias_gradient<T>}};
+constexpr Im2colConv2d<T> kTable{{"im2col", accepts, cost, workspace_bytes<T>, nullptr, nullptr, forward<T>,
+                                  backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/padded.h"
 #include "ops/simd.h"
 #include "parallel.h"
@@ -16,7 +17,7 @@ inline constexpr int kTileVectors = 3;  // of neighbouring outputs
 inline constexpr int kTileFilters =
     kVectorRegisters == 32 ? 8 : 4;  // times 3 accumulators and 3 inputs fit the registers
 
-/// y[o][dest(p)] = bias[o] + sum over channels c and taps t of w[o][c][t] * x[c][p + taps[t]].
+/// y[o][dest(p)] = epilogue of the sum over channels c and taps t of w[o][c][t] * x[c][p + taps[t]].
 struct Sweep {
   Padded source;
   int64_t channels = 0;
@@ -81,10 +82,11 @@ constexpr std::array<TileFn<T>, sizeof...(kIndex)> make_tiles(std::integer_seque
 template <class T>
 constexpr auto kTiles = make_tiles<T>(std::make_integer_sequence<int, kTileFilters * kTileVectors>());
 
-/// Writes the outputs [begin, end) of `width` filters from a tile, whose rows have `ld` values, to their planes.
+/// Writes the outputs [begin, end) of `width` filters from a tile, whose rows have `ld` values, to their planes. The
+/// epilogue, that of these filters, is only for outputs that lie next to each other.
 template <class T>
-void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const T* tile, int64_t ld, const T* bias,
-                T* out) {
+void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const T* tile, int64_t ld,
+                const ConvEpilogue<T>& epilogue, T* out) {
   for (int64_t p = begin; p < end;) {
     const int64_t i = p / s.source.pitch, j = p - i * s.source.pitch;
     if (j >= s.cols) {
@@ -92,14 +94,13 @@ void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const
       continue;
     }
     const int64_t length = std::min(s.cols - j, end - p);
-    T* to = out + s.first + i * s.row_step + j * s.col_step;
+    int64_t at = s.first + i * s.row_step + j * s.col_step;
     const T* from = tile + (p - begin);
-    for (int64_t k = 0; k < width; ++k, to += s.dest_plane, from += ld) {
-      const T add = bias ? bias[k] : T(0);
+    for (int64_t k = 0; k < width; ++k, at += s.dest_plane, from += ld) {
       if (s.col_step == 1) {
-        for (int64_t l = 0; l < length; ++l) to[l] = from[l] + add;
+        FilterEpilogue<T>(epilogue, k).write(from, length, at, out);
       } else {
-        for (int64_t l = 0; l < length; ++l) to[l * s.col_step] = from[l] + add;
+        for (int64_t l = 0; l < length; ++l) out[at + l * s.col_step] = from[l];
       }
     }
     p += length;
@@ -109,7 +110,8 @@ void store_tile(const Sweep& s, int64_t begin, int64_t end, int64_t width, const
 /// Runs the sweep over `units` pairs of image and group whose padded planes lie behind each other. Weights are packed,
 /// one group behind the other; unit u belongs to group u % groups.
 template <class T>
-void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, const T* packed, const T* bias, T* out) {
+void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, const T* packed,
+               const ConvEpilogue<T>& epilogue, T* out) {
   constexpr int64_t kBlock = kTileVectors * kLanes<T>, kLongestChunk = 8 * kBlock;
   constexpr int64_t kEnoughTasks = 16, kWorthwhile = 1 << 19;  // multiply-adds that pay for waking a thread
   if (s.rows <= 0 || s.cols <= 0 || units == 0) return;
@@ -128,15 +130,15 @@ void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, c
       const int64_t part = task % parts, chunk = task / parts % chunks, unit = task / parts / chunks,
                     group = unit % groups;
       const T* x = padded + unit * s.channels * s.source.plane();
-      T* y = out + unit * s.filters * s.dest_plane;
       for (int64_t panel = part * run; panel < std::min(panels, (part + 1) * run); ++panel) {
         const int64_t k = panel * kTileFilters, width = std::min<int64_t>(kTileFilters, s.filters - k);
         const T* a = packed + group * s.packed_values() + k * depth;
-        const T* b = bias ? bias + group * s.filters + k : nullptr;
+        const int64_t dest = (unit * s.filters + k) * s.dest_plane;
+        const ConvEpilogue<T> e = epilogue.at(group * s.filters + k, dest);
         for (int64_t p = chunk * chunk_length; p < std::min(positions, (chunk + 1) * chunk_length); p += kBlock) {
           const int64_t end = std::min(positions, p + kBlock), vectors = ceil_div(end - p, kLanes<T>);
           kTiles<T>[static_cast<size_t>((width - 1) * kTileVectors + vectors - 1)](s, a, x + p, tile);
-          store_tile(s, p, end, width, tile, vectors * kLanes<T>, b, y + k * s.dest_plane);
+          store_tile(s, p, end, width, tile, vectors * kLanes<T>, e, out + dest);
         }
       }
     }

@@ -11,7 +11,7 @@
 
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
-#include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/winograd.h"
 #include "ops/gemm_tile.h"
 #include "ops/shuffle.h"
@@ -124,32 +124,23 @@ void gather_tiles(const Tiling& tiling, const T* plane, int64_t first, int64_t c
   }
 }
 
-/// Copies `count` values and touches no others; short runs without the price of a call.
+/// The inverse for 4x4 outputs: plane[4 row + i][4 col + j] = epilogue of values[i * 4 + j][t], what lies outside is
+/// dropped.
 template <class T>
-void copy_exactly(const T* from, int64_t count, T* to) {
-  int64_t j = 0;
-  for (; j + kLanes<T> <= count; j += kLanes<T>) store(load(from + j), to + j);
-  for (constexpr int64_t kHalf = kLanes<T> / 2; j + kHalf <= count; j += kHalf) {
-    std::memcpy(to + j, from + j, kHalf * sizeof(T));
-  }
-  for (; j < count; ++j) to[j] = from[j];
-}
-
-/// The inverse for 4x4 outputs: plane[4 row + i][4 col + j] = values[i * 4 + j][t], what lies outside is dropped.
-template <class T>
-void scatter_tiles(const Tiling& tiling, const T (*values)[kPanelRoom<T>], int64_t first, int64_t count, T* plane) {
+void scatter_tiles(const Tiling& tiling, const T (*values)[kPanelRoom<T>], int64_t first, int64_t count,
+                   const FilterEpilogue<T>& epilogue, T* plane) {
   T line[kOutput * kPanelRoom<T>];
   for_each_run(tiling, first, count, [&](int64_t image, int64_t row, int64_t col, int64_t length, int64_t at) {
     const int64_t left = col * kOutput, width = std::min(length * kOutput, tiling.width - left);
     const int64_t height = std::min<int64_t>(kOutput, tiling.height - row * kOutput);
-    T* to = plane + image * tiling.image_step + row * kOutput * tiling.width + left;
+    int64_t to = image * tiling.image_step + row * kOutput * tiling.width + left;
     for (int64_t i = 0; i < height; ++i, to += tiling.width) {
       for (int64_t t = 0; t < length; t += kLanes<T>) {
         Vector<T> parts[kOutput];
         for (int j = 0; j < kOutput; ++j) parts[j] = load(values[i * kOutput + j] + at + t);
         interleave4(parts, line + t * kOutput);
       }
-      copy_exactly(line, width, to);
+      epilogue.write(line, width, to, plane);
     }
   });
 }
@@ -202,7 +193,7 @@ int64_t plane_step(int64_t values) {
 /// How the work is cut. Nothing of it changes the results.
 template <class T>
 struct Cut {
-  Cut(const Problem& p, int threads) : slots(threads) {
+  Cut(const Problem& p, int threads, bool prepared) : is_prepared(prepared), slots(threads) {
     constexpr int64_t kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 20;
     const int64_t tiles = p.in.count(), channel_bytes = kProducts * p.channels * static_cast<int64_t>(sizeof(T));
     by_filters = channel_bytes * p.filters > kLargeFilters && channel_bytes * tiles <= kAllTiles;
@@ -210,16 +201,18 @@ struct Cut {
     const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
     block_tiles = by_filters ? round_up(tiles, kLanes<T>)
                              : std::min(round_up(ceil_div(tiles, blocks), kTileCols<T>), round_up(tiles, kLanes<T>));
-    u_plane = plane_step<T>((by_filters ? std::min(kRun, p.filters) : p.filters) * p.channels);
+    u_plane = plane_step<T>((by_filters && !is_prepared ? std::min(kRun, p.filters) : p.filters) * p.channels);
     v_plane = plane_step<T>(p.channels * block_tiles);
     m_plane = plane_step<T>(std::min(kRun, p.filters) * block_tiles);
   }
-  bool by_filters;  // a task is a run of filters, and transforms them itself; else it is a block of tiles
+  bool is_prepared;  // the filters are transformed already
+  bool by_filters;   // a task is a run of filters, and transforms them itself; else it is a block of tiles
   int slots;
   int64_t block_tiles, u_plane, v_plane, m_plane;
 
-  int64_t shared_plane() const { return by_filters ? v_plane : u_plane; }
-  int64_t slot_plane() const { return (by_filters ? u_plane : v_plane) + m_plane; }
+  int64_t u_here() const { return is_prepared ? 0 : u_plane; }
+  int64_t shared_plane() const { return by_filters ? v_plane : u_here(); }
+  int64_t slot_plane() const { return (by_filters ? u_here() : v_plane) + m_plane; }
   int64_t values() const { return kProducts * (shared_plane() + slots * slot_plane()); }
 };
 
@@ -300,25 +293,35 @@ void multiply(const Cut<T>& cut, int64_t channels, int64_t filters, int64_t tile
 /// Outputs of a run of filters and `tiles` tiles from `first` on.
 template <class T>
 void transform_outputs(const Problem& p, int64_t filters, const T* m, int64_t plane, int64_t first, int64_t tiles,
-                       const T* bias, T* y) {
+                       const ConvEpilogue<T>& epilogue, T* y) {
   T outputs[kOutput * kOutput][kPanelRoom<T>];
   for (int64_t k = 0; k < filters; ++k) {
     for (int64_t at = 0; at < tiles; at += kTileCols<T>) {
       const int64_t count = std::min(kTileCols<T>, tiles - at), cols = panel_cols<T>(tiles, at);
       const T* from = m + at * filters + k * cols;
-      const T add = bias ? bias[k] : T(0);
       for (int64_t t = 0; t < cols; t += kLanes<T>) {
         transform_tile<Vector<T>, OutputTransform<T>>(
             [&](int j, Vector<T>& value) { value = load(from + j * plane + t); },
-            [&](int j, const Vector<T>& value) { store(value + add, outputs[j] + t); });
+            [&](int j, const Vector<T>& value) { store(value, outputs[j] + t); });
       }
-      scatter_tiles<T>(p.out, outputs, first + at, count, y + k * p.out_plane());
+      scatter_tiles<T>(p.out, outputs, first + at, count, FilterEpilogue<T>(epilogue.at(k, k * p.out_plane()), 0),
+                       y + k * p.out_plane());
     }
   }
 }
 
 template <class T>
-void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, const T* bias, T* y, T* workspace) {
+void transform_all_filters(const Problem& p, const T* w, int64_t plane, T* u) {
+  parallel_for(ceil_div(p.filters, kTileRows), item_grain(kTileRows * p.channels * kProducts),
+               [&](int64_t begin, int64_t end) {
+                 const int64_t k = begin * kTileRows, count = std::min(p.filters, end * kTileRows) - k;
+                 transform_filters(p, count, w + k * p.filter_step, plane, u + k * p.channels);
+               });
+}
+
+template <class T>
+void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
+               T* workspace) {
   const int64_t tiles = p.in.count();
   T* const shared = workspace;
   const auto slot_values = [&](int slot) {
@@ -327,7 +330,7 @@ void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, cons
   /// Filters [k, k + count) for a block of tiles.
   const auto finish = [&](int64_t k, int64_t count, int64_t first, int64_t block, const T* u, const T* v, T* m) {
     multiply(cut, p.channels, count, block, u, v, m);
-    transform_outputs(p, count, m, cut.m_plane, first, block, bias ? bias + k : nullptr, y + k * p.out_plane());
+    transform_outputs(p, count, m, cut.m_plane, first, block, epilogue.at(k, k * p.out_plane()), y + k * p.out_plane());
   };
   if (cut.by_filters) {
     parallel_for(p.channels, 4, [&](int64_t begin, int64_t end) {
@@ -335,45 +338,58 @@ void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, cons
     });
     parallel_slots(ceil_div(p.filters, kRun), cut.slots, [&](int64_t task, int slot) {
       const int64_t k = task * kRun, count = std::min(kRun, p.filters - k);
-      T *const u = slot_values(slot), *const m = u + kProducts * cut.u_plane;
-      transform_filters(p, count, w + k * p.filter_step, cut.u_plane, u);
-      finish(k, count, 0, tiles, u, shared, m);
+      T *const u = slot_values(slot), *const m = u + kProducts * cut.u_here();
+      if (!cut.is_prepared) transform_filters(p, count, w + k * p.filter_step, cut.u_plane, u);
+      finish(k, count, 0, tiles, cut.is_prepared ? w + k * p.channels : u, shared, m);
     });
     return;
   }
-  parallel_for(ceil_div(p.filters, kTileRows), item_grain(kTileRows * p.channels * kProducts),
-               [&](int64_t begin, int64_t end) {
-                 const int64_t k = begin * kTileRows, count = std::min(p.filters, end * kTileRows) - k;
-                 transform_filters(p, count, w + k * p.filter_step, cut.u_plane, shared + k * p.channels);
-               });
+  if (!cut.is_prepared) transform_all_filters(p, w, cut.u_plane, shared);
+  const T* const u = cut.is_prepared ? w : shared;
   parallel_slots(ceil_div(tiles, cut.block_tiles), cut.slots, [&](int64_t task, int slot) {
     const int64_t first = task * cut.block_tiles, block = std::min(cut.block_tiles, tiles - first);
     T *const v = slot_values(slot), *const m = v + kProducts * cut.v_plane;
     transform_inputs(p, 0, p.channels, x, first, block, cut.v_plane, v);
     for (int64_t k = 0; k < p.filters; k += kRun) {
-      finish(k, std::min(kRun, p.filters - k), first, block, shared + k * p.channels, v, m);
+      finish(k, std::min(kRun, p.filters - k), first, block, u + k * p.channels, v, m);
     }
   });
 }
 
 template <class T>
-void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const T* bias, T* out, void* workspace) {
-  const Cut<T> cut(p, g.threads);
+void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const ConvEpilogue<T>& epilogue, T* out,
+         void* workspace) {
+  const Cut<T> cut(p, g.threads, g.is_prepared);
+  const int64_t weights = g.is_prepared ? kProducts * cut.u_plane : g.group_out() * g.filter_size();
   for (int64_t group = 0; group < g.groups; ++group) {
-    run_group(p, cut, in + group * p.channels * p.in_plane(), w + group * g.group_out() * g.filter_size(),
-              bias ? bias + group * p.filters : nullptr, out + group * p.filters * p.out_plane(),
-              static_cast<T*>(workspace));
+    const int64_t first = group * p.filters;
+    run_group(p, cut, in + group * p.channels * p.in_plane(), w + group * weights,
+              epilogue.at(first, first * p.out_plane()), out + first * p.out_plane(), static_cast<T*>(workspace));
   }
 }
 
 template <class T>
-void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, void* workspace) {
-  run(g, forward_problem(g), x, w, b, y, workspace);
+int64_t prepared_values(const Conv2dGeometry& g) {
+  return g.groups * kProducts * plane_step<T>(g.group_out() * g.group_in());
+}
+
+template <class T>
+void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
+  const Problem p = forward_problem(g);
+  const int64_t plane = plane_step<T>(p.filters * p.channels);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    transform_all_filters(p, w + group * p.filters * g.filter_size(), plane, prepared + group * kProducts * plane);
+  }
+}
+
+template <class T>
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+  run(g, forward_problem(g), x, w, epilogue, y, workspace);
 }
 
 template <class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
-  run(g, backward_problem(g), gy, w, static_cast<const T*>(nullptr), gx, workspace);
+  run(g, backward_problem(g), gy, w, ConvEpilogue<T>(), gx, workspace);
 }
 
 // ---- The gradient of the weights
@@ -564,7 +580,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 
 // ---- The table
 
-bool accepts(const Conv2dGeometry& g) {
+bool accepts(const Conv2dGeometry& g, ConvPass) {
   const auto fits = [](const WindowAxis& axis) {
     return axis.kernel == kFilter && axis.stride == 1 && axis.dilation == 1 && axis.output > 0;
   };
@@ -573,26 +589,27 @@ bool accepts(const Conv2dGeometry& g) {
 
 /// Measured: transforming a tile of one plane, or a filter of one channel, takes as long as this many multiply-adds.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kInput = 1100, kOutput = 800, kTransposed = 1500, kFilter = 1200;
+  constexpr double kInput = 1100, kOutput = 800, kTransposed = 1500, kFilter = 1200, kRead = 12;
   const Problem p = pass == ConvPass::kBackwardInput ? backward_problem(g) : forward_problem(g);
   const auto channels = static_cast<double>(p.channels), filters = static_cast<double>(p.filters);
   const double transforms =
       pass == ConvPass::kBackwardWeight ? kTransposed * (channels + filters) : kInput * channels + kOutput * filters;
   const double tiles = static_cast<double>(p.in.count()) * (kProducts * channels * filters + transforms);
-  return static_cast<double>(g.groups) * (tiles + kFilter * channels * filters);
+  const double preparing = g.is_prepared ? kProducts * kRead : kFilter;
+  return static_cast<double>(g.groups) * (tiles + preparing * channels * filters);
 }
 
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
-  const int64_t values = pass == ConvPass::kForward         ? Cut<T>(forward_problem(g), g.threads).values()
-                         : pass == ConvPass::kBackwardInput ? Cut<T>(backward_problem(g), g.threads).values()
+  const int64_t values = pass == ConvPass::kForward ? Cut<T>(forward_problem(g), g.threads, g.is_prepared).values()
+                         : pass == ConvPass::kBackwardInput ? Cut<T>(backward_problem(g), g.threads, false).values()
                                                             : WeightCut<T>(forward_problem(g), g.threads).values();
   return values * static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
-constexpr WinogradConv2d<T> kTable{{"winograd", accepts, cost, workspace_bytes<T>, forward<T>, backward_input<T>,
-                                    backward_weight<T>, conv2d_bias_gradient<T>}};
+constexpr WinogradConv2d<T> kTable{{"winograd", accepts, cost, workspace_bytes<T>, prepared_values<T>, prepare<T>,
+                                    forward<T>, backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

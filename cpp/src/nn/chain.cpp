@@ -1,0 +1,100 @@
+// Fusion of neighbouring layers. A fused stage computes what its layers would one by one, but for rounding.
+#include "nn/chain.h"
+
+#include <tuple>
+#include <typeinfo>
+
+#include "check.h"
+#include "cnnx/nn.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/fused.h"
+
+namespace cnnx {
+namespace {
+
+/// The module as a layer of exactly this class, so that nothing of it is overridden; else null.
+template <class Layer>
+Layer* exactly(Module& module) {
+  return typeid(module) == typeid(Layer) ? static_cast<Layer*>(&module) : nullptr;
+}
+
+/// Neighbours that run in one pass: a convolution, or a batch normalization, or any one module.
+struct Stage {
+  Conv2d* conv = nullptr;
+  BatchNorm2d* norm = nullptr;  // that is not part of a convolution
+  Tensor scale, shift;          // that is
+  bool relu = false;
+  size_t length = 1;
+
+  bool takes_residual() const { return (conv || norm) && !relu; }
+};
+
+Stage stage_at(ModuleSpan modules, size_t at) {
+  Stage stage;
+  const auto next = [&]() -> Module* {
+    return at + stage.length < modules.size() ? modules[at + stage.length].get() : nullptr;
+  };
+  stage.conv = exactly<Conv2d>(*modules[at]);
+  stage.norm = exactly<BatchNorm2d>(*modules[at]);
+  if (!stage.conv && !stage.norm) return stage;
+  auto* norm = stage.conv && next() ? exactly<BatchNorm2d>(*next()) : nullptr;
+  if (norm && norm->args().num_features == stage.conv->args().out_channels) {
+    std::tie(stage.scale, stage.shift) = norm->evaluation_affine();
+    if (stage.scale.defined()) ++stage.length;
+  }
+  stage.relu = next() && exactly<ReLU>(*next());
+  stage.length += stage.relu;
+  return stage;
+}
+
+Tensor run(const Stage& stage, Module& module, const Tensor& x, const Tensor& residual) {
+  const bool relu = stage.relu || residual.defined();
+  if (stage.conv) {
+    return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
+                  {stage.scale, stage.shift, residual, relu});
+  }
+  return stage.norm ? stage.norm->forward(x, residual, relu) : module.forward(x);
+}
+
+/// The shape that a stage which takes a residual gives.
+Shape output_shape(const Stage& stage, const Tensor& x) {
+  if (stage.norm) return x.shape();
+  const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.conv->weight().shape(), stage.conv->conv_options());
+  return {g.batch, g.out_channels, g.h.output, g.w.output};
+}
+
+void check_shortcut(const Shape& body, const Shape& shortcut) {
+  check(body == shortcut, "residual",
+        "the body's output and the shortcut's must have the same shape; got {} and {}. Give a downsample module.", body,
+        shortcut);
+}
+
+}  // namespace
+
+Tensor run_chain(ModuleSpan modules, const Tensor& x) {
+  Tensor y = x;
+  for (size_t at = 0; at < modules.size();) {
+    const Stage stage = stage_at(modules, at);
+    y = run(stage, *modules[at], y, {});
+    at += stage.length;
+  }
+  return y;
+}
+
+Tensor run_residual(ModuleSpan modules, const Tensor& x, const Tensor& shortcut) {
+  Tensor y = x;
+  for (size_t at = 0; at < modules.size();) {
+    const Stage stage = stage_at(modules, at);
+    const bool is_last = at + stage.length == modules.size();
+    if (is_last && stage.takes_residual()) {
+      check_shortcut(output_shape(stage, y), shortcut.shape());
+      return run(stage, *modules[at], y, shortcut);
+    }
+    y = run(stage, *modules[at], y, {});
+    at += stage.length;
+  }
+  check_shortcut(y.shape(), shortcut.shape());
+  return add_relu(y, shortcut);
+}
+
+}  // namespace cnnx

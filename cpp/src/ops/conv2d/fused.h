@@ -1,0 +1,18 @@
+// Convolution with what often follows it done in its last pass, for layers that see each other.
+#pragma once
+
+#include "cnnx/ops.h"
+
+namespace cnnx {
+
+/// What follows a convolution: y = scale * (x * w + bias) + shift + residual, then perhaps ReLU.
+struct ConvFusion {
+  Tensor scale, shift;  // (K): batch normalization of known statistics. Not differentiated.
+  Tensor residual;      // of y's shape
+  bool relu = false;
+};
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options,
+              const ConvFusion& fusion);
+
+}  // namespace cnnx
