@@ -128,7 +128,10 @@ model = cnnx.Sequential(cnnx.Conv2d(1, 8, 3), cnnx.ReLU(), cnnx.Flatten(), cnnx.
 optimizer, x, end = cnnx.optim.Adam(model.parameters()), cnnx.randn(4, 1, 8, 8), time.time() + 2
 def train():
     while time.time() < end:
-        model(x).sum().backward()
+        try:
+            model(x).sum().backward()
+        except RuntimeError as error:  # the other thread's step came between forward and backward
+            assert "changed in place" in str(error), error
         optimizer.step()
 def restore():
     while time.time() < end:
@@ -141,4 +144,4 @@ threads = [threading.Thread(target=f) for f in (train, train, restore)]
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "Error" not in result.stderr.replace("no gradient", "")
+    assert "Error" not in result.stderr
