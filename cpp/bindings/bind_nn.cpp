@@ -269,7 +269,9 @@ void bind_module(py::module_& m) {
           "Sets training mode for this module and its descendants: dropout and batch norm differ. Returns the module.")
       .def(
           "eval", [](py::handle self) { return py::object(self.attr("train")(false)); }, "The same as train(False).")
-      .def_property("training", &Module::training, &Module::set_training, "Whether this module is in training mode.")
+      .def_property("training", &Module::training,
+                    setter<Module>("training", [](Module& self, bool on) { self.set_training(on); }),
+                    "Whether this module is in training mode.")
       .def(
           "apply",
           [](py::object self, const py::typing::Callable<py::object(Module)>& fn) {

@@ -9,6 +9,12 @@ namespace {
 
 using namespace cnnx::optim;
 
+/// Keeps the other threads' steps away. The GIL is not held while waiting: who has the lock may need it.
+std::unique_lock<std::mutex> lock(Optimizer& optimizer) {
+  const py::gil_scoped_release nogil;
+  return std::unique_lock(optimizer.mutex());
+}
+
 /// The options that Python sees as booleans.
 bool is_flag(const std::string& name) { return name == "nesterov" || name == "centered"; }
 
@@ -79,6 +85,7 @@ std::vector<ParamGroup> groups_of(const py::object& params) {
 }
 
 py::dict state_dict(Optimizer& optimizer) {
+  const auto locked = lock(optimizer);
   py::dict state;
   int64_t index = 0;
   for (const auto& entries : optimizer.state()) {
@@ -110,7 +117,7 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
     throw py::value_error("[optim] expected a dict with \"state\" and \"param_groups\", as state_dict() returns it.");
   }
   const auto given = dict["param_groups"].cast<std::vector<py::dict>>();
-  std::vector<ParamGroup>& groups = optimizer.param_groups();
+  std::deque<ParamGroup>& groups = optimizer.param_groups();
   std::vector<std::map<std::string, double>> options;
   if (given.size() != groups.size()) {
     throw py::value_error("[optim] the state has " + std::to_string(given.size()) +
@@ -136,8 +143,11 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
     for (const auto& [name, tensor] : value.cast<py::dict>())
       state[static_cast<size_t>(index)][name.cast<std::string>()] = tensor.cast<Tensor>();
   }
+  const auto locked = lock(optimizer);
   optimizer.set_state(std::move(state));
-  for (size_t i = 0; i < groups.size(); ++i) groups[i].options = options[i];
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (const auto& [name, value] : options[i]) groups[i].options[name] = value;
+  }
 }
 
 std::string repr(Optimizer& optimizer) {
@@ -180,12 +190,19 @@ void bind_base(py::module_& m) {
       });
   py::class_<Optimizer>(m, "Optimizer", "Base of all optimizers.")
       .def(
-          "step", [](Optimizer& self) { self.step(); }, NoGil(), "Updates every parameter that has a gradient.")
+          "step",
+          [](Optimizer& self) {
+            const std::lock_guard locked(self.mutex());
+            self.step();
+          },
+          NoGil(), "Updates every parameter that has a gradient.")
       .def("zero_grad", &Optimizer::zero_grad, "Drops the gradients of all parameters: they become None.")
       .def(
           "add_param_group",
           [](Optimizer& self, const py::dict& group) {
-            for (ParamGroup& added : groups_of(py::make_tuple(group))) self.add_param_group(std::move(added));
+            std::vector<ParamGroup> groups = groups_of(py::make_tuple(group));
+            const auto locked = lock(self);
+            for (ParamGroup& added : groups) self.add_param_group(std::move(added));
           },
           py::arg("param_group"), "Adds a dict with \"params\" and options of its own.")
       .def_property_readonly(
@@ -198,7 +215,7 @@ void bind_base(py::module_& m) {
             return groups;
           },
           "The groups of parameters with their options.")
-      .def_property("lr", &Optimizer::lr, &Optimizer::set_lr,
+      .def_property("lr", &Optimizer::lr, setter<Optimizer>("lr", [](Optimizer& self, double lr) { self.set_lr(lr); }),
                     "The learning rate of the first group; setting it sets that of all groups.")
       .def("state_dict", state_dict, R"(State and options, for saving.
 

@@ -14,7 +14,11 @@ Tensor operand(const Tensor& x, py::handle other) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
   if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>() ? 1 : 0, {x.dtype(), x.device()});
   if (PyLong_Check(other.ptr())) {
-    if (is_floating(x.dtype())) return full({}, other.cast<double>(), {x.dtype(), x.device()});
+    if (is_floating(x.dtype())) {
+      const double value = PyLong_AsDouble(other.ptr());
+      if (value == -1 && PyErr_Occurred()) throw py::error_already_set();  // OverflowError, as for float + int
+      return full({}, value, {x.dtype(), x.device()});
+    }
     int64_t value = 0;
     load_integer(other, value);
     Tensor scalar = empty({}, {DType::kInt64});
@@ -253,9 +257,9 @@ void bind_operators(Class& cls) {
 
 template <class Class>
 void bind_gradients(Class& cls) {
-  cls.def_property(
-         "requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.set_requires_grad(on); },
-         "Whether a gradient flows to this tensor. Settable on leaves.")
+  cls.def_property("requires_grad", &Tensor::requires_grad,
+                   setter<Tensor>("requires_grad", [](Tensor& x, bool on) { x.set_requires_grad(on); }),
+                   "Whether a gradient flows to this tensor. Settable on leaves.")
       .def(
           "requires_grad_",
           [](py::object self, bool on) {
@@ -404,8 +408,18 @@ void bind_exchange(Class& cls) {
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
-          "__dlpack__", [](const Tensor& x, const py::kwargs&) { return to_dlpack(x); },
-          "A DLPack capsule on the same memory.")
+          "__dlpack__",
+          [](const Tensor& x, const py::object& stream, const py::object&, const py::object& dl_device,
+             const py::object& copy) {
+            if (!stream.is_none()) throw py::buffer_error("[dlpack] tensors on the CPU have no stream; pass None.");
+            if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(1, 0)))
+              throw py::buffer_error("[dlpack] expected the device (1, 0), the CPU; got " +
+                                     py::repr(dl_device).cast<std::string>() + ".");
+            return to_dlpack(!copy.is_none() && copy.cast<bool>() ? x.detach().clone() : x);
+          },
+          py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
+          py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
+          "A DLPack capsule on the same memory, or on a copy's if asked for.")
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
       .def(
           "to",
@@ -543,7 +557,20 @@ void bind_tensor(py::module_& m) {
   bind_values(cls);
   bind_exchange(cls);
   bind_creation(m);
-  m.def("manual_seed", manual_seed, py::arg("seed"), "Seeds the generator of rand, randn, dropout and initialisation.");
+  m.def(
+      "manual_seed",
+      [](const py::object& seed) {
+        const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(seed.ptr()));
+        if (!number) throw py::error_already_set();
+        const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
+        if (PyErr_Occurred()) {
+          PyErr_Clear();
+          throw py::value_error("[manual_seed] seed must lie in [0, 2**64); got " +
+                                py::str(number).cast<std::string>() + ".");
+        }
+        manual_seed(value);
+      },
+      py::arg("seed"), "Seeds the generator of rand, randn, dropout and initialisation.");
   m.def("is_grad_enabled", is_grad_enabled, "Whether operations of this thread are recorded.");
   m.def("_set_grad_enabled", set_grad_enabled);
 }

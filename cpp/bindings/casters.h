@@ -54,22 +54,22 @@ template <class Caster>
 struct initialised_only : Caster {
   using Caster::Caster;
   bool load(handle source, bool convert) {
-    if (!Caster::load(source, convert)) return false;
-    if (source.is_none()) return true;
-    value_and_holder made = reinterpret_cast<instance*>(source.ptr())->get_value_and_holder();
-    if (!made.holder_constructed()) {
-      ::operator delete(made.value_ptr());  // what Caster::load has just allocated
-      made.value_ptr() = nullptr;
+    const bool ours = source && this->typeinfo && PyObject_TypeCheck(source.ptr(), this->typeinfo->type);
+    if (ours && !reinterpret_cast<instance*>(source.ptr())->get_value_and_holder().value_ptr())
       throw type_error("[init] __init__ of this " + std::string(Py_TYPE(source.ptr())->tp_name) + " has not run.");
-    }
-    return true;
+    return Caster::load(source, convert);
   }
 };
 
 template <class T>
 concept LayerOrOptimizer = std::derived_from<T, cnnx::Module> || std::derived_from<T, cnnx::optim::Optimizer>;
 
-template <LayerOrOptimizer T>
+template <class T>
+concept PlainRecord = std::same_as<T, cnnx::Device> || std::same_as<T, cnnx::Module::LoadResult> ||
+                      std::same_as<T, cnnx::optim::ParamGroup>;
+
+template <class T>
+  requires LayerOrOptimizer<T> || PlainRecord<T>
 struct type_caster<T> : initialised_only<type_caster_base<T>> {};
 
 template <LayerOrOptimizer T>
@@ -78,6 +78,13 @@ struct type_caster<std::shared_ptr<T>> : initialised_only<copyable_holder_caster
 /// A tensor is always the same Python object, as long as that lives: `layer.weight is layer.weight`.
 template <>
 struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tensor>> {
+  /// Arrays and numbers are not converted silently, but the error says how.
+  bool load(handle source, bool convert) {
+    if (initialised_only::load(source, convert)) return true;
+    if (!convert || !source || source.is_none()) return false;
+    throw type_error("[argument] expected a Tensor; got " + std::string(Py_TYPE(source.ptr())->tp_name) +
+                     ". Convert arrays and numbers with cnnx.tensor().");
+  }
   static handle cast(const cnnx::Tensor& tensor, return_value_policy, handle parent) {
     auto*& known = reinterpret_cast<PyObject*&>(tensor.binding());
     if (known) return handle(known).inc_ref();
@@ -253,7 +260,11 @@ namespace pybind11::detail {
 template <>
 struct type_caster<cnnx::bindings::DTypeArg> {
   PYBIND11_TYPE_CASTER(cnnx::bindings::DTypeArg, const_name("DType | str"));
-  bool load(handle source, bool) { return source && cnnx::bindings::load_dtype(source, value.value); }
+  bool load(handle source, bool) {
+    if (!source || source.is_none()) return false;
+    if (cnnx::bindings::load_dtype(source, value.value)) return true;
+    throw type_error("[dtype] expected a dtype or its name; got " + repr(source).cast<std::string>() + ".");
+  }
   static handle cast(const cnnx::bindings::DTypeArg& dtype, return_value_policy, handle) {
     return pybind11::cast(dtype.value).release();
   }
@@ -268,7 +279,9 @@ struct type_caster<cnnx::bindings::DeviceArg> {
       value.value = cnnx::Device(source.cast<std::string>());
       return true;
     }
-    if (!isinstance<cnnx::Device>(source)) return false;
+    if (source.is_none()) return false;
+    if (!isinstance<cnnx::Device>(source))
+      throw type_error("[device] expected a device or its name; got " + repr(source).cast<std::string>() + ".");
     value.value = source.cast<cnnx::Device>();
     return true;
   }
@@ -287,6 +300,12 @@ using NoGil = py::call_guard<py::gil_scoped_release>;
 inline Tensor or_undefined(const std::optional<Tensor>& tensor) { return tensor.value_or(Tensor()); }
 /// None for an undefined tensor.
 inline py::object or_none(const Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
+
+/// A property's setter whose errors name the property.
+template <class Class, class F>
+py::cpp_function setter(const char* name, F fn) {
+  return py::cpp_function(fn, py::name(name), py::is_method(py::type::of<Class>()));
+}
 
 void bind_tensor(py::module_& m);
 void bind_ops(py::module_& m);

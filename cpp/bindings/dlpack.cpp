@@ -120,10 +120,13 @@ Tensor from_dlpack(const py::object& source) {
     throw py::buffer_error(
         "[from_dlpack] expected a row-major (C-contiguous) tensor; got other strides. Make it contiguous first.");
   }
+  auto* data = static_cast<char*>(t.data) + t.byte_offset;
+  if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(dtype_size(dtype)) != 0)
+    throw py::buffer_error("[from_dlpack] expected aligned values; got an odd address. Copy the tensor first.");
   const Shape shape(std::span<const int64_t>(t.shape, static_cast<size_t>(t.ndim)));
   PyCapsule_SetName(capsule.ptr(), kUsedCapsule);
   // The producer's deleter may touch Python objects, so it runs with the GIL.
-  return from_memory(static_cast<char*>(t.data) + t.byte_offset, shape, {dtype}, [managed] {
+  return from_memory(data, shape, {dtype}, [managed] {
     if (!managed->deleter || !Py_IsInitialized()) return;
     const py::gil_scoped_acquire gil;
     managed->deleter(managed);

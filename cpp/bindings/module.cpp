@@ -1,7 +1,24 @@
 // The extension module cnnx._core.
 #include "casters.h"
 
+namespace {
+
+/// An item of the wrong type inside a list or dict: a TypeError that names its type, without C++ terms.
+void translate_cast_error(std::exception_ptr raised) {
+  try {
+    std::rethrow_exception(raised);
+  } catch (const py::cast_error& error) {
+    const std::string text = error.what();
+    const size_t begin = text.find("<class '"), end = text.find("'>", begin);
+    const std::string got = end == std::string::npos ? "" : "; got " + text.substr(begin + 8, end - begin - 8);
+    PyErr_SetString(PyExc_TypeError, ("[argument] a value has a type that is not accepted here" + got + ".").c_str());
+  }
+}
+
+}  // namespace
+
 PYBIND11_MODULE(_core, m) {
+  py::register_local_exception_translator(translate_cast_error);
   m.doc() = "The C++ core of cnnx.";
   m.attr("__version__") = CNNX_VERSION;
   cnnx::bindings::bind_tensor(m);

@@ -32,13 +32,21 @@ void each_field(Module& module, F fn) {
 
 std::string type_of(py::handle object) { return py::type::handle_of(object).attr("__name__").cast<std::string>(); }
 
+/// The name in UTF-8. Raises UnicodeEncodeError for lone surrogates.
+std::string text_of(const py::str& name) {
+  Py_ssize_t length = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &length);
+  if (!text) throw py::error_already_set();
+  return {text, static_cast<size_t>(length)};
+}
+
 void set_plain(py::handle self, py::handle name, PyObject* value) {
   if (PyObject_GenericSetAttr(self.ptr(), name.ptr(), value) != 0) throw py::error_already_set();
 }
 
-void forget_plain(py::handle self, const std::string& name) {
+void forget_plain(py::handle self, const py::str& name) {
   const auto dict = py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr));
-  if (dict.contains(name)) PyDict_DelItemString(dict.ptr(), name.c_str());
+  if (dict.contains(name) && PyDict_DelItem(dict.ptr(), name.ptr()) != 0) throw py::error_already_set();
 }
 
 /// Makes room for a registration under the name. False if the class has a property of that name, which takes the value.
@@ -51,7 +59,7 @@ bool claim_name(py::handle self, Module& module, const std::string& name, Module
   }
   const Module::Slot slot = module.slot(name);
   if (slot != Module::Slot::kNone && slot != wanted) module.unregister(name);
-  forget_plain(self, name);
+  forget_plain(self, key);
   return true;
 }
 
@@ -92,7 +100,7 @@ void set_attribute(py::handle self, const py::str& key, py::handle value) {
     return set_plain(self, key, value.ptr());
   }
   Module& module = module_of(self);
-  const auto name = key.cast<std::string>();
+  const std::string name = text_of(key);
   if (is_module) {
     module_of(value);
     if (!claim_name(self, module, name, Module::Slot::kChild)) return set_plain(self, key, value.ptr());
@@ -115,7 +123,7 @@ void set_attribute(py::handle self, const py::str& key, py::handle value) {
 }
 
 py::object get_attribute(py::handle self, const py::str& key) {
-  const auto name = key.cast<std::string>();
+  const std::string name = text_of(key);
   if (is_initialised(self)) {
     Module& module = module_of(self);
     switch (module.slot(name)) {
@@ -134,7 +142,7 @@ py::object get_attribute(py::handle self, const py::str& key) {
 }
 
 void delete_attribute(py::handle self, const py::str& key) {
-  if (is_initialised(self) && module_of(self).unregister(key.cast<std::string>())) return;
+  if (is_initialised(self) && module_of(self).unregister(text_of(key))) return;
   set_plain(self, key, nullptr);
 }
 

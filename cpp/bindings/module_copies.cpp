@@ -28,6 +28,7 @@ void share_again(Module& root, const py::list& groups) {
   const auto find = [&](const std::string& path) -> Module& { return path.empty() ? root : *root.get_submodule(path); };
   for (const py::handle item : groups) {
     const auto group = item.cast<std::vector<std::pair<std::string, std::string>>>();
+    if (group.empty()) throw py::value_error("[module] the state names an empty group of shared parameters.");
     const Tensor tensor = find(group.at(0).first).parameter(group.at(0).second);
     const bool trains = tensor.requires_grad();
     for (const auto& [path, name] : group) find(path).register_parameter(name, tensor);

@@ -95,8 +95,22 @@ Module* owned_module(PyObject* self) {
   return py::cast<Module*>(py::handle(self));
 }
 
+int traverse(PyObject* self, visitproc visit, void* arg);
+
+/// Whether a subclass written in Python has added the attribute dict: then Python's own traversal, which calls this
+/// one, has visited it already. A reference that is visited twice would keep every cycle through it alive.
+bool has_visited_dict(PyObject* self) {
+  const PyTypeObject* bound = Py_TYPE(self);
+  while (bound->tp_base && bound->tp_traverse != traverse) bound = bound->tp_base;
+  return Py_TYPE(self)->tp_dictoffset != bound->tp_dictoffset;
+}
+
 int traverse(PyObject* self, visitproc visit, void* arg) {
-  if (const int stop = py::detail::pybind11_traverse(self, visit, arg)) return stop;
+  if (has_visited_dict(self)) {
+    Py_VISIT(Py_TYPE(self));
+  } else if (const int stop = py::detail::pybind11_traverse(self, visit, arg)) {
+    return stop;
+  }
   const Module* module = owned_module(self);
   return module ? visit_children(*module, visit, arg) : 0;
 }

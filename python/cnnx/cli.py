@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +35,9 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model th
 DataOption = Annotated[
     Path | None, typer.Option(help="Folder of class sub-folders with images. Default: the digits that come with cnnx.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all that the machine grants.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="CPU threads. Default: all that the machine grants.")
+]
 
 
 @dataclass
@@ -108,6 +113,8 @@ def _training_data(
     data = ImageFolder(folder, size=size, channels=channels)
     _report_broken(data)
     form = InputFormat(data.channels, *data.size, data.classes)
+    if len(data.classes) == 1:
+        raise ValueError(f"[cnnx] {folder} has one class only, {data.classes[0]}; at least 2 are needed to tell apart.")
     held, train_part = random_split(data, [_HELD_OUT, 1 - _HELD_OUT])
     if len(held) == 0 or len(train_part) == 0:
         raise ValueError(f"[cnnx] {folder} has {len(data)} usable images; at least 3 are needed to train and to check.")
@@ -117,10 +124,27 @@ def _training_data(
 def _evaluation_data(folder: Path | None, form: InputFormat) -> Dataset:
     size = (form.height, form.width)
     if folder is None:
-        return _resized(cnnx.data.digits()[1], form.channels, size)
+        digits = cnnx.data.digits()[1]
+        if form.classes != digits.classes:
+            raise ValueError(
+                f"[cnnx] the model is for the classes {', '.join(form.classes)}, not for the digits. "
+                "Name a folder of its images with --data."
+            )
+        return _resized(digits, form.channels, size)
     data = ImageFolder(folder, size=size, channels=form.channels, classes=form.classes)
     _report_broken(data)
     return data
+
+
+def _check_writable(out: Path) -> None:
+    """Before training, not after it."""
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"[cnnx] there is no folder {folder} to save {out.name} in.")
+    if out.exists() and not out.is_file():
+        raise IsADirectoryError(f"[cnnx] {out} is no file that a model could be saved in.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"[cnnx] {folder} is write-protected, so {out.name} could not be saved there.")
 
 
 def _print_epoch(epoch: Epoch) -> None:
@@ -148,23 +172,39 @@ def _print_confusion(confusion: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
             _say(f"  {classes[true]} taken for {classes[answer]}: {mistakes[true, answer]}")
 
 
+def _saying_when_interrupted(command: Callable[..., None]) -> Callable[..., None]:
+    """For Ctrl-C before training has begun; after that, fit saves what there is. Typer would end without a word."""
+
+    @functools.wraps(command)
+    def wrapper(*args: object, **options: object) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            print("interrupted; nothing was saved", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return wrapper
+
+
 @app.command()
+@_saying_when_interrupted
 def train(
     data: DataOption = None,
     model: Annotated[str, typer.Option(help="Architecture: small, lenet5 or cifar.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
     lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.01,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same model.")] = 0,
     threads: ThreadsOption = None,
     out: Annotated[Path, typer.Option(help="File to save the model in.")] = Path("model.safetensors"),
-    image_size: Annotated[int | None, typer.Option(min=4, help="Resize images to this many pixels square.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=4, max=2048, help="Resize images to this many pixels square.")
+    ] = None,
 ) -> None:
     """Trains a convnet on a folder of images, or on the digits that come with the package, and saves it."""
     if model not in _MODELS:
         raise ValueError(f"[cnnx] there is no model {model!r}; choose {', '.join(_MODELS)}.")
-    if not out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"[cnnx] there is no folder {out.absolute().parent} to save {out.name} in.")
+    _check_writable(out)
     if threads is not None:
         cnnx.set_num_threads(threads)
     make, needed = _MODELS[model]
@@ -191,6 +231,8 @@ def train(
         on_epoch=None if sys.stderr.isatty() else _print_epoch,
     )
     cnnx.save(net, out, form.metadata())
+    if history.epochs and not math.isfinite(history.epochs[-1].loss):
+        print("warning: the loss is no number any more; train with a lower --lr", file=sys.stderr)
     if history.interrupted:
         _say(f"interrupted after {len(history.epochs)} of {epochs} epochs; the model so far is saved in {out}")
         raise typer.Exit(_INTERRUPTED)
@@ -267,9 +309,6 @@ def main() -> None:
     """Entry point: turns the library's errors into one line and an exit code."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; nothing was saved", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
     except (ValueError, IndexError, OSError, RuntimeError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -117,6 +117,17 @@ def test_load_image(tmp_path):
         data.load_image(tmp_path / "c.png")
 
 
+def test_sixteen_bits_are_scaled(tmp_path):
+    path = tmp_path / "deep.png"
+    values = (np.arange(256) * 257).reshape(16, 16)
+    Image.fromarray(values.astype(np.uint16)).save(path)
+    assert data.load_image(path, 1)[0].tolist() == (values // 257).tolist()
+    assert data.load_image(path, 3)[2].tolist() == (values // 257).tolist()
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    path.rename(tmp_path / "set" / "a" / path.name)
+    assert data.ImageFolder(tmp_path / "set").channels == 1
+
+
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_loader_gives_everything_once_and_repeats(prefetch):
     train, _ = data.digits()

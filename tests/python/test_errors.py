@@ -17,6 +17,11 @@ _INTS = cnnx.zeros(2, 3, 8, 8, dtype="int64")
 _SCORES = cnnx.zeros(2, 5)
 _HUGE = 2**62
 
+
+def _misaligned() -> np.ndarray:
+    return np.zeros(9, np.uint8)[1:].view(np.float32)
+
+
 _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     # Convolution
     (
@@ -259,6 +264,35 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         "[gradcheck] inputs that require a gradient must be float64 leaves",
     ),
+    # Arguments of other kinds
+    (
+        lambda: F.relu(np.ones(3)),
+        TypeError,
+        "[argument] expected a Tensor; got numpy.ndarray. Convert arrays and numbers",
+    ),
+    (lambda: cnnx.Sequential(cnnx.ReLU())([1.0, 2.0]), TypeError, "[argument] expected a Tensor; got list."),
+    (lambda: cnnx.concat([1, 2]), TypeError, "[argument] expected a Tensor; got int."),
+    (lambda: cnnx.optim.SGD([{"params": [3]}]), TypeError, "[argument] expected a Tensor; got int."),
+    (lambda: cnnx.optim.SGD([{3: 3}]), TypeError, "[argument] a value has a type that is not accepted here; got int."),
+    (lambda: cnnx.tensor([1], dtype=5), TypeError, "[dtype] expected a dtype or its name; got 5."),
+    (lambda: cnnx.tensor([1], device=3), TypeError, "[device] expected a device or its name; got 3."),
+    (lambda: cnnx.ones(2) + 2**2000, OverflowError, "int too large to convert to float"),
+    (lambda: cnnx.manual_seed(-1), ValueError, "[manual_seed] seed must lie in [0, 2**64); got -1."),
+    (
+        lambda: cnnx.manual_seed(2**64),
+        ValueError,
+        "[manual_seed] seed must lie in [0, 2**64); got 18446744073709551616.",
+    ),
+    (lambda: setattr(cnnx.ones(2), "requires_grad", "yes"), TypeError, "requires_grad()"),
+    (lambda: setattr(cnnx.ReLU(), "training", "yes"), TypeError, "training()"),
+    (lambda: getattr(cnnx.ReLU(), "\ud800"), UnicodeEncodeError, "surrogates not allowed"),
+    (
+        lambda: cnnx.ones(2).__dlpack__(dl_device=(2, 0)),
+        BufferError,
+        "[dlpack] expected the device (1, 0), the CPU; got (2, 0)",
+    ),
+    (lambda: cnnx.ones(2).__dlpack__(stream=1), BufferError, "[dlpack] tensors on the CPU have no stream"),
+    (lambda: cnnx.from_dlpack(_misaligned()), BufferError, "[from_dlpack] expected aligned values"),
 ]
 
 
@@ -301,6 +335,12 @@ def test_every_function_refuses_every_wrong_kind_of_tensor():
 def test_tensor_without_init(use):
     with pytest.raises(TypeError, match="has not run"):
         use(cnnx.Tensor.__new__(cnnx.Tensor))
+
+
+@pytest.mark.parametrize("cls", [cnnx.Device, cnnx.optim.ParamGroup, cnnx._core.LoadResult])
+def test_records_without_init(cls):
+    with pytest.raises(TypeError, match="has not run"):
+        repr(cls.__new__(cls))
 
 
 @pytest.mark.parametrize("cls", [cnnx.Module, cnnx.Conv2d, cnnx.Sequential, cnnx.optim.SGD])

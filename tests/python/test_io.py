@@ -264,3 +264,20 @@ def test_missing_file():
         cnnx.load("no such file.safetensors")
     with pytest.raises((IsADirectoryError, PermissionError)):
         cnnx.load_state("/")
+
+
+def test_shared_modules_with_too_many_names_are_refused(tmp_path):
+    net = cnnx.Linear(1, 1)
+    for _ in range(40):
+        net = cnnx.Sequential(net, net)
+    with pytest.raises(RuntimeError, match="more than 1000000 names"):
+        cnnx.save(net, tmp_path / "net.safetensors")
+
+
+def test_architecture_with_too_many_children_is_refused(tmp_path):
+    net = {"type": "Sequential", "children": [[str(i), {"type": "ReLU"}] for i in range(200_000)]}
+    header = json.dumps({"__metadata__": {"cnnx.architecture": json.dumps(net)}}).encode()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ValueError, match="Sequential has more than 10000 children"):
+        cnnx.load(path)

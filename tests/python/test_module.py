@@ -233,3 +233,66 @@ def test_exceptions_of_python_modules_pass_through_cpp():
 
     with pytest.raises(KeyError, match="mine"):
         cnnx.Sequential(cnnx.Sequential(Failing()))(cnnx.ones(1))
+
+
+class Cyclic(cnnx.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.me = [self]
+        self.layer = cnnx.Linear(2, 2)
+
+
+class Inner(cnnx.Module):
+    def __init__(self, outer: cnnx.Module) -> None:
+        super().__init__()
+        self.outer = [outer]
+
+
+class Outer(cnnx.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = cnnx.Sequential(Inner(self))
+
+
+def _layer_that_holds_itself() -> cnnx.Module:
+    layer = cnnx.ReLU()
+    layer.me = [layer]
+    return layer
+
+
+@pytest.mark.parametrize("make", [Cyclic, Outer, _layer_that_holds_itself, lambda: cnnx.Sequential(Cyclic())])
+def test_cycles_through_attributes_are_collected(make):
+    module = make()
+    observer = weakref.ref(module[0] if isinstance(module, cnnx.Sequential) else module)
+    del module
+    gc.collect()
+    assert observer() is None
+
+
+def test_extra_repr_may_change_the_parent():
+    class Pruning(cnnx.Module):
+        def extra_repr(self):
+            while len(parent):
+                del parent[0]
+            return "x"
+
+    parent = cnnx.Sequential(*[Pruning() for _ in range(6)])
+    assert repr(parent).count("Pruning(x)") == 6
+    assert len(parent) == 0
+
+
+def test_attribute_names_may_hold_any_character():
+    module = cnnx.Module()
+    name = "a\0b"
+    setattr(module, name, 5)
+    setattr(module, name, cnnx.ReLU())
+    assert [child for child, _ in module.named_children()] == [name]
+    assert not hasattr(cnnx.ReLU(), "\0")
+
+
+def test_damaged_state_of_shared_parameters_is_refused():
+    module = cnnx.Linear(2, 2)
+    state = module.__getstate__()
+    state["shared"] = [[]]
+    with pytest.raises(ValueError, match="empty group"):
+        module.__setstate__(state)

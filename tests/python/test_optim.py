@@ -175,3 +175,13 @@ def test_model_converted_after_steps_is_an_error():
     model(cnnx.ones(1, 2, dtype="float64")).sum().backward()
     with pytest.raises(ValueError, match="Make a new optimizer"):
         optimizer.step()
+
+
+def test_groups_stay_valid_when_others_are_added():
+    optimizer = cnnx.optim.SGD([cnnx.ones(2, requires_grad=True)], lr=0.1)
+    group = optimizer.param_groups[0]
+    for _ in range(200):
+        optimizer.add_param_group({"params": [cnnx.ones(2, requires_grad=True)]})
+    group["lr"] = 0.5
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert len(group["params"]) == 1

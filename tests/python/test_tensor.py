@@ -94,6 +94,14 @@ def test_dlpack_with_numpy(dtype):
     assert back.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
+def test_dlpack_copies_when_asked():
+    t = cnnx.ones(3)
+    shared, copied = np.from_dlpack(t), np.from_dlpack(t, copy=True)
+    t.fill_(2)
+    assert shared.tolist() == [2, 2, 2]
+    assert copied.tolist() == [1, 1, 1]
+
+
 @needs_torch
 def test_dlpack_with_torch():
     import torch
@@ -347,3 +355,17 @@ def test_memory_is_reused():
         assert cnnx.zeros(1 << 20).numpy().ctypes.data == address
     cnnx.memory.reset_peak()
     assert cnnx.memory.peak() == cnnx.memory.current()
+
+
+@needs_torch
+@pytest.mark.parametrize("make", [lambda x, y: x**y, lambda x, y: x**0 + y * 0, lambda x, y: 0**y + x * 0])
+def test_gradients_of_powers_at_zero(make):
+    import torch
+
+    values = [0.0, 2.0, 0.0, 0.0, 3.0], [0.0, 0.0, 2.0, 1.0, -1.0]
+    ours = [cnnx.tensor(v, requires_grad=True) for v in values]
+    theirs = [torch.tensor(v, requires_grad=True) for v in values]
+    make(*ours)[:4].sum().backward()
+    make(*theirs)[:4].sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-6)

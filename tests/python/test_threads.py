@@ -118,3 +118,30 @@ def test_denormals_are_flushed_inside_and_the_caller_keeps_his():
     tiny = np.full(8, 1e-40, np.float32)
     (F.relu(cnnx.tensor(tiny)) * 1.0).sum()
     assert (tiny * np.float32(1)).sum() > 0
+
+
+def test_optimizer_steps_beside_other_threads():
+    """Steps, state dicts and gradients dropped at the same time: any order is right, a crash is not."""
+    code = """
+import threading, time, cnnx
+model = cnnx.Sequential(cnnx.Conv2d(1, 8, 3), cnnx.ReLU(), cnnx.Flatten(), cnnx.Linear(288, 10))
+optimizer, x, end = cnnx.optim.Adam(model.parameters()), cnnx.randn(4, 1, 8, 8), time.time() + 2
+def train():
+    while time.time() < end:
+        try:
+            model(x).sum().backward()
+        except RuntimeError as error:  # the other thread's step came between forward and backward
+            assert "changed in place" in str(error), error
+        optimizer.step()
+def restore():
+    while time.time() < end:
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.zero_grad()
+        optimizer.add_param_group({"params": [cnnx.ones(2, requires_grad=True)]})
+threads = [threading.Thread(target=f) for f in (train, train, restore)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "Error" not in result.stderr

@@ -155,14 +155,52 @@ def test_train_and_predict_on_a_folder(tmp_path):
         (["train", "--out", "missing/x.safetensors"], "no folder"),
         (["evaluate", "missing.safetensors"], "missing.safetensors"),
         (["train", "--data", "empty"], "class nothing"),
+        (["train", "--data", "one"], "one has one class only, a; at least 2 are needed"),
+        (["train", "--out", "empty"], "empty is no file that a model could be saved in"),
+        (["train", "--out", os.devnull], "is no file that a model could be saved in"),
+        (["evaluate", "other.safetensors"], "the model is for the classes a, b, not for the digits"),
     ],
 )
 def test_command_errors_are_one_line(tmp_path, arguments, message):
     (tmp_path / "empty" / "nothing").mkdir(parents=True)
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    for i in range(4):
+        (tmp_path / "one" / "a" / f"{i}.pgm").write_bytes(b"P5 4 4 255 " + bytes(16))
+    form = {"cnnx.input": '{"channels": 1, "height": 8, "width": 8}', "cnnx.classes": '["a", "b"]'}
+    cnnx.save(cnnx.Sequential(cnnx.Flatten(), cnnx.Linear(64, 2)), tmp_path / "other.safetensors", form)
     result = _run(*arguments, check=False, cwd=tmp_path)
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--threads", 10**12), ("--seed", 2**64), ("--image-size", 100_000), ("--epochs", 0), ("--batch-size", 0)],
+)
+def test_options_out_of_range_are_refused(tmp_path, option):
+    result = _run("train", *option, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert option[0] in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_divergence_is_told(tmp_path):
+    result = _run("train", "--lr", "1e30", "--epochs", 1, cwd=tmp_path)
+    assert "the loss is no number any more; train with a lower --lr" in result.stderr
+
+
+def test_ctrl_c_before_training_says_that_nothing_is_saved(tmp_path):
+    code = """
+import sys, cnnx, cnnx.cli
+def interrupt(*arguments): raise KeyboardInterrupt
+cnnx.data.digits = interrupt
+sys.argv = ["cnnx", "train"]
+cnnx.cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert result.returncode == 130
+    assert result.stderr.endswith("interrupted; nothing was saved\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")

@@ -1,7 +1,9 @@
 // Optimisers: one fused pass over all parameters a step. Formulas and defaults are torch.optim's.
 #pragma once
 
+#include <deque>
 #include <map>
+#include <mutex>
 
 #include "cnnx/tensor.h"
 
@@ -26,22 +28,25 @@ class CNNX_API Optimizer {
   void zero_grad();  ///< Drops the gradients (sets them to undefined).
   /// Adds parameters, leaves that are in no group yet. Raises std::invalid_argument.
   void add_param_group(ParamGroup group);
-  std::vector<ParamGroup>& param_groups() { return groups_; }
+  std::deque<ParamGroup>& param_groups() { return groups_; }  ///< References stay valid when groups are added.
   /// State tensors of one parameter by name ("momentum_buffer", "exp_avg", ...); empty before its first step.
   using State = std::map<std::string, Tensor>;
   std::vector<State>& state() { return state_; }  ///< One entry a parameter, in the order of the groups.
   /// Replaces the state. Raises std::invalid_argument unless each tensor is the step or has its parameter's shape.
   void set_state(std::vector<State> state);
+  /// Nothing here locks by itself; who calls from several threads holds this.
+  std::mutex& mutex() { return mutex_; }
   double lr() const;
   void set_lr(double lr);  ///< For all groups.
 
  protected:
   /// `name` appears in errors; `defaults` also lists the options that a group may have.
   Optimizer(const char* name, std::vector<ParamGroup> groups, const std::map<std::string, double>& defaults);
-  std::vector<ParamGroup> groups_;
+  std::deque<ParamGroup> groups_;
   std::vector<State> state_;
 
  private:
+  std::mutex mutex_;
   const char* name_;
   std::map<std::string, double> defaults_;
 };

@@ -13,6 +13,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kOp = "architecture";
 constexpr int kMaxDepth = 256;
+constexpr size_t kMaxChildren = 10'000;  // of one module, which looks names up one after the other
 
 class FieldWriter : public FieldVisitor {
  public:
@@ -128,6 +129,8 @@ Json describe(Module& module, const std::string& path, int depth) {
         "{} is {}, not one of the library's layers, so the file cannot describe it. Save its state_dict.",
         path.empty() ? "the model" : "\"" + path + "\"", module.type_name());
   check(depth < kMaxDepth, kOp, "the model is nested more than {} deep.", kMaxDepth);
+  check(module.named_children().size() <= kMaxChildren, kOp, "{} has more than {} children.", module.type_name(),
+        kMaxChildren);
   FieldWriter writer;
   module.visit_fields(writer);
   Json result = {{"type", module.type_name()}};
@@ -156,6 +159,7 @@ std::shared_ptr<Module> build(const Json& json, int depth) {
   if (!json.contains("children")) return module;
   check(json["children"].is_array() && dynamic_cast<Container*>(module.get()) != nullptr, kOp,
         "only Sequential, Residual and Concat have \"children\", a list; got them in {}.", type);
+  check(json["children"].size() <= kMaxChildren, kOp, "{} has more than {} children.", type, kMaxChildren);
   for (const Json& child : json["children"]) {
     check(child.is_array() && child.size() == 2 && child[0].is_string(), kOp, "a child must be a name and a layer.");
     const auto name = child[0].get<std::string>();

@@ -19,9 +19,10 @@ bool is_describable(const Module& model) {
 
 void save(Module& model, const std::string& path, const Metadata& metadata) {
   check(metadata.count(kArchitecture) == 0, "save", "the metadata key \"{}\" is cnnx's own.", kArchitecture);
+  const StateDict state = model.state_dict();  // first: it refuses models whose shared modules have too many names
   Metadata all = metadata;
   if (is_describable(model)) all[kArchitecture] = architecture_json(model);
-  save_safetensors(path, model.state_dict(), all);
+  save_safetensors(path, state, all);
 }
 
 ModulePtr load(const std::string& path) {

@@ -108,9 +108,10 @@ std::string Module::repr() {
 std::string Module::print(int64_t& budget) {
   if (--budget < 0) return "...";
   const std::string extra = extra_repr();
-  if (children_.empty() && extra.find('\n') == std::string::npos) return type_name() + "(" + extra + ")";
+  const NamedModules children = children_;  // extra_repr may be Python's and change the list
+  if (children.empty() && extra.find('\n') == std::string::npos) return type_name() + "(" + extra + ")";
   std::string body = extra;
-  for (const auto& [name, child] : children_) {
+  for (const auto& [name, child] : children) {
     body += (body.empty() ? "(" : "\n(") + name + "): " + child->print(budget);
     if (budget < 0) break;
   }

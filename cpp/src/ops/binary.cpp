@@ -92,7 +92,8 @@ Tensor grad_a(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b) {
   switch (op) {
     case BinaryOp::kMul: return gy * b;
     case BinaryOp::kDiv: return gy / b;
-    case BinaryOp::kPow: return gy * b * pow(a, b - 1.0);
+    case BinaryOp::kPow:
+      return gy * b * pow(a, b - 1.0 + compare(Comparison::kEq, b, zeros({})));  // a^0: 0, not 0 * inf
     default: return gy;
   }
 }
@@ -102,7 +103,10 @@ Tensor grad_b(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b, c
     case BinaryOp::kSub: return -gy;
     case BinaryOp::kMul: return gy * a;
     case BinaryOp::kDiv: return -(gy * y / b);
-    default: return gy * y * log(a);
+    default: {  // where a is 0 and b is not negative: 0, not 0 * -inf
+      const Tensor zero = zeros({});
+      return gy * y * log(a + compare(Comparison::kEq, a, zero) * compare(Comparison::kGe, b, zero));
+    }
   }
 }
 

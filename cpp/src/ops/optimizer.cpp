@@ -43,12 +43,19 @@ Tensor& buffer(State& state, const char* name, const Tensor& param) {
   return tensor;
 }
 
+/// What a step works on, and the memory that must outlive it whatever other threads assign meanwhile.
+template <class T, class Rule>
+struct Work {
+  std::vector<Piece<T, Rule>> pieces;
+  std::vector<std::shared_ptr<Storage>> memory;
+};
+
 /// Calls rule(options, state, param, buffers) for every parameter with a gradient of dtype T: it returns the update
 /// rule and sets the state tensors that the update needs.
 template <class T, class Rule, class MakeRule>
-std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states,
-                                        MakeRule make_rule) {
-  std::vector<Piece<T, Rule>> pieces;
+Work<T, Rule> make_work(const char* op, std::deque<ParamGroup>& groups, std::vector<State>& states,
+                        MakeRule make_rule) {
+  Work<T, Rule> work;
   auto state = states.begin();
   for (ParamGroup& group : groups) {
     for (Tensor& param : group.params) {
@@ -60,26 +67,31 @@ std::vector<Piece<T, Rule>> make_pieces(const char* op, std::vector<ParamGroup>&
             param.shape(), grad.shape());
       std::array<Tensor, 3> buffers;
       const Rule rule = make_rule(group.options, mine, param, buffers);
+      work.memory.insert(work.memory.end(), {param.impl()->storage, grad.impl()->storage});
+      for (const Tensor& tensor : buffers) {
+        if (tensor.defined()) work.memory.push_back(tensor.impl()->storage);
+      }
       param.impl()->storage->bump_version();
       const int64_t n = param.numel();
       for (int64_t at = 0; at < n; at += kPiece) {
         Piece<T, Rule> piece{param.data<T>() + at, grad.data<T>() + at, {}, std::min(kPiece, n - at), rule};
         for (size_t i = 0; i < 3; ++i) piece.state[i] = buffers[i].defined() ? buffers[i].data<T>() + at : nullptr;
-        pieces.push_back(piece);
+        work.pieces.push_back(piece);
       }
     }
   }
-  return pieces;
+  return work;
 }
 
 /// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
 template <class Rule, class Select, class MakeRule>
-void run_step(const char* op, std::vector<ParamGroup>& groups, std::vector<State>& states, Select select,
+void run_step(const char* op, std::deque<ParamGroup>& groups, std::vector<State>& states, Select select,
               MakeRule make_rule) {
   const auto run = [&](auto t) {
     using T = decltype(t);
-    const std::vector<Piece<T, Rule>> pieces = make_pieces<T, Rule>(op, groups, states, make_rule);
-    if (!pieces.empty()) select(kernels<OptimizerKernels<T>>(Device()))(std::span<const Piece<T, Rule>>(pieces));
+    const Work<T, Rule> work = make_work<T, Rule>(op, groups, states, make_rule);
+    if (!work.pieces.empty())
+      select(kernels<OptimizerKernels<T>>(Device()))(std::span<const Piece<T, Rule>>(work.pieces));
   };
   run(float{});
   run(double{});

@@ -6,12 +6,15 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .dataset import Images, Labels
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 __all__ = ["ImageFolder", "load_image"]
 
@@ -25,7 +28,8 @@ def load_image(
     """Reads an image file.
 
     Args:
-        path: a PNG, JPEG or other file that Pillow reads. Its orientation tag is obeyed; transparency is dropped.
+        path: a PNG, JPEG or other file that Pillow reads. Its orientation tag is obeyed; transparency is dropped; grey
+            values of 16 bits are scaled to 8.
         channels: 3 for colour, 1 for grey.
         size: (height, width) to resize to.
 
@@ -42,7 +46,7 @@ def load_image(
         raise ValueError(f"[load_image] channels must be 1 or 3; got {channels}.")
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            image = _eight_bits(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
             if size is not None and image.size != (size[1], size[0]):
                 image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
@@ -55,13 +59,22 @@ def load_image(
     return np.ascontiguousarray(pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
+def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Scales 16-bit grey values to 8 bits, where Pillow's own conversion would turn everything above 255 white."""
+    from PIL import Image
+
+    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
 def _inspect(path: Path) -> tuple[tuple[int, int], bool] | str:
     """((height, width), whether it is grey), or why the image cannot be used."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
-            grey = file.mode in ("1", "L", "I", "I;16", "F", "LA")
+            grey = file.mode in ("1", "L", "I", "F", "LA") or file.mode.startswith("I;16")
             image = ImageOps.exif_transpose(file)
             image.load()
             return (image.height, image.width), grey
