@@ -15,10 +15,20 @@ void translate_cast_error(std::exception_ptr raised) {
   }
 }
 
+/// pybind11's base of all classes throws through C code when it is called itself, as pickle's protocols 0 and 1 do.
+PyObject* new_instance(PyTypeObject* type, PyObject*, PyObject*) {
+  if (py::detail::all_type_info(type).empty()) {
+    PyErr_Format(PyExc_TypeError, "[init] objects of type %s cannot be made.", type->tp_name);
+    return nullptr;
+  }
+  return py::detail::make_new_instance(type);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
   py::register_local_exception_translator(translate_cast_error);
+  reinterpret_cast<PyTypeObject*>(py::detail::get_internals().instance_base)->tp_new = new_instance;
   m.doc() = "The C++ core of cnnx.";
   m.attr("__version__") = CNNX_VERSION;
   cnnx::bindings::bind_tensor(m);

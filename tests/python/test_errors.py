@@ -15,6 +15,7 @@ _X = cnnx.zeros(2, 3, 8, 8)
 _W = cnnx.zeros(4, 3, 3, 3)
 _INTS = cnnx.zeros(2, 3, 8, 8, dtype="int64")
 _SCORES = cnnx.zeros(2, 5)
+_PARAMETER = cnnx.ones(2, requires_grad=True)
 _HUGE = 2**62
 
 
@@ -350,6 +351,14 @@ def test_objects_without_init(cls):
         if hasattr(cls, name):
             with pytest.raises((TypeError, RuntimeError), match=r"has not run|super\(\).__init__"):
                 getattr(cls, name)(made)
+
+
+@pytest.mark.parametrize("make", [cnnx.ReLU, lambda: cnnx.Device("cpu"), lambda: cnnx.optim.SGD([_PARAMETER])])
+def test_old_pickle_protocols_and_the_base_of_all_classes(make):
+    with pytest.raises(TypeError, match="cannot be made"):
+        object.__reduce__(make())
+    with pytest.raises(TypeError, match="cannot be made"):
+        type(make()).__mro__[-2]()
 
 
 def test_gradcheck_finds_a_wrong_gradient():
