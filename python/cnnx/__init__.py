@@ -97,12 +97,20 @@ from ._core import __version__ as __version__
 from ._modes import enable_grad, fit_mode, no_grad
 
 if TYPE_CHECKING:
-    from . import data, models, testing
+    from . import convert, data, models, patterns, testing, weights
+    from .freezing import freeze, unfreeze
+    from .patterns import pattern, pattern_of
     from .training import Evaluation, History, evaluate, fit, predict
+    from .weights import load_weights, read_weights
 
 # What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
-_LAZY_MODULES = ("data", "models", "testing", "training")
-_LAZY_NAMES = {name: "training" for name in ("Evaluation", "History", "evaluate", "fit", "predict")}
+_LAZY_MODULES = ("convert", "data", "models", "patterns", "testing", "training", "weights")
+_LAZY_NAMES = {
+    **dict.fromkeys(("Evaluation", "History", "evaluate", "fit", "predict"), "training"),
+    **dict.fromkeys(("freeze", "unfreeze"), "freezing"),
+    **dict.fromkeys(("load_weights", "read_weights"), "weights"),
+    **dict.fromkeys(("pattern", "pattern_of"), "patterns"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -160,6 +168,7 @@ __all__ = [
     "concat",
     "conv_algorithm",
     "conv_algorithms",
+    "convert",
     "cpu_isa",
     "cuda",
     "data",
@@ -171,6 +180,7 @@ __all__ = [
     "fit_mode",
     "float32",
     "float64",
+    "freeze",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -183,6 +193,7 @@ __all__ = [
     "load",
     "load_metadata",
     "load_state",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -192,9 +203,13 @@ __all__ = [
     "ones",
     "optim",
     "pad",
+    "pattern",
+    "pattern_of",
+    "patterns",
     "predict",
     "rand",
     "randn",
+    "read_weights",
     "save",
     "save_state",
     "set_conv_algorithm",
@@ -202,5 +217,7 @@ __all__ = [
     "sqrt",
     "tensor",
     "testing",
+    "unfreeze",
+    "weights",
     "zeros",
 ]

@@ -26,7 +26,7 @@ from .grammar import MAX_STEPS, Group, Source, Step, Token, parse
 __all__ = ["pattern"]
 
 MAX_PARAMETERS = 2**30
-LRN = {"alpha": 5e-4, "beta": 0.75, "k": 2.0}  # AlexNet's
+LRN: dict[str, Any] = {"alpha": 5e-4, "beta": 0.75, "k": 2.0}  # AlexNet's
 
 
 class LayerSpec(NamedTuple):
