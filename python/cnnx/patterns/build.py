@@ -296,10 +296,10 @@ def pattern(
         Sequential(
           (0): Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
           (1): ReLU()
-          (2): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+          (2): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1)
           (3): Conv2d(16, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
           (4): ReLU()
-          (5): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+          (5): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1)
           (6): Flatten(start_dim=1, end_dim=-1)
           (7): Linear(in_features=2048, out_features=64, bias=True)
           (8): ReLU()

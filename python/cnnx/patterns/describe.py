@@ -26,8 +26,7 @@ from .build import LRN
 
 __all__ = ["pattern_of"]
 
-_LONGEST_UNIT = 24  # layers that are looked at as one repeated group
-_MOST_FOLDED = 500  # layers; longer nets are written without repeats
+_LONGEST_PART = 24  # units that are looked at as one repeated part
 
 
 def _one(value: Any) -> int | None:
@@ -109,28 +108,34 @@ def _tokens(model: Sequential, path: str, shapes: _Shapes) -> Iterator[str]:
             yield token
 
 
+def _fold_runs(units: list[str], length: int) -> list[str]:
+    """Writes every run of equal parts of that many units as one unit ``[...]*k``."""
+    folded: list[str] = []
+    at = 0
+    while at < len(units):
+        part, repeats = units[at : at + length], 1
+        starts_well = length == 1 or not part[0].startswith(("POOL", "RELU"))  # as people write: POOL ends a part
+        while starts_well and units[at + repeats * length : at + (repeats + 1) * length] == part:
+            repeats += 1
+        if repeats > 1:
+            inside = " -> ".join(part)
+            is_token = length == 1 and "*" not in inside
+            folded.append(f"{inside}*{repeats}" if is_token else f"[{inside}]*{repeats}")
+            at += repeats * length
+        else:
+            folded.append(units[at])
+            at += 1
+    return folded
+
+
 def _fold(units: list[str]) -> str:
-    """Joins units, runs of equal ones as ``[...]*k``; of all runs the one that saves most comes first."""
-    if len(units) > _MOST_FOLDED:
-        return " -> ".join(units)
-    best = (0, 0, 0, 0)  # saved units, start, length of the unit, repeats
-    for length in range(1, min(len(units) // 2, _LONGEST_UNIT) + 1):
-        start = 0
-        while start + 2 * length <= len(units):
-            unit, repeats = units[start : start + length], 1
-            while units[start + repeats * length : start + (repeats + 1) * length] == unit:
-                repeats += 1
-            saved = (repeats - 1) * length
-            if repeats > 1 and saved > best[0]:
-                best = (saved, start, length, repeats)
-            start += max(1, saved)
-    saved, start, length, repeats = best
-    if not saved:
-        return " -> ".join(units)
-    inside = _fold(units[start : start + length])
-    end = start + length * repeats
-    group = f"[{inside}]*{repeats}" if length > 1 else f"{inside}*{repeats}"
-    return " -> ".join(part for part in (_fold(units[:start]), group, _fold(units[end:])) if part)
+    """Joins units; repeated parts go into brackets, short ones first, so that longer ones may repeat them."""
+    length = 1
+    while length <= min(len(units) // 2, _LONGEST_PART):
+        folded = _fold_runs(units, length)
+        length = length + 1 if len(folded) == len(units) else 1
+        units = folded
+    return " -> ".join(units)
 
 
 def pattern_of(model: Sequential, numbers: bool = True, input_shape: Sequence[int] | None = None) -> str:
