@@ -215,6 +215,15 @@ def test_errors_of_linear_to_conv(make, shape, message):
         linear_to_conv(make(), shape)
 
 
+def test_a_sequential_with_a_forward_of_its_own_is_refused():
+    class Doubled(cnnx.Sequential):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    with pytest.raises(ValueError, match="expected a Sequential, whose layers are known; got Doubled"):
+        linear_to_conv(Doubled(cnnx.Flatten(), cnnx.Linear(4, 2)), (1, 2, 2))
+
+
 # ---- sliding_scores
 
 
