@@ -83,12 +83,20 @@ from ._core import __version__ as __version__
 from ._modes import enable_grad, fit_mode, no_grad
 
 if TYPE_CHECKING:
-    from . import data, models, testing
+    from . import convert, data, models, patterns, testing, weights
+    from .freezing import freeze, unfreeze
+    from .patterns import pattern, pattern_of
     from .training import Evaluation, History, evaluate, fit, predict
+    from .weights import load_weights, read_weights
 
 # What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
-_LAZY_MODULES = ("data", "models", "testing", "training")
-_LAZY_NAMES = {name: "training" for name in ("Evaluation", "History", "evaluate", "fit", "predict")}
+_LAZY_MODULES = ("convert", "data", "models", "patterns", "testing", "training", "weights")
+_LAZY_NAMES = {
+    **dict.fromkeys(("Evaluation", "History", "evaluate", "fit", "predict"), "training"),
+    **dict.fromkeys(("freeze", "unfreeze"), "freezing"),
+    **dict.fromkeys(("load_weights", "read_weights"), "weights"),
+    **dict.fromkeys(("pattern", "pattern_of"), "patterns"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -146,6 +154,7 @@ __all__ = [
     "concat",
     "conv_algorithm",
     "conv_algorithms",
+    "convert",
     "cpu_isa",
     "cuda",
     "data",
@@ -157,6 +166,7 @@ __all__ = [
     "fit_mode",
     "float32",
     "float64",
+    "freeze",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -169,6 +179,7 @@ __all__ = [
     "load",
     "load_metadata",
     "load_state",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -178,9 +189,13 @@ __all__ = [
     "ones",
     "optim",
     "pad",
+    "pattern",
+    "pattern_of",
+    "patterns",
     "predict",
     "rand",
     "randn",
+    "read_weights",
     "save",
     "save_state",
     "set_conv_algorithm",
@@ -188,5 +203,7 @@ __all__ = [
     "sqrt",
     "tensor",
     "testing",
+    "unfreeze",
+    "weights",
     "zeros",
 ]

@@ -137,7 +137,7 @@ class OneCycleLR(LambdaLR):
 
     Args:
         optimizer: whose rates are set.
-        max_lr: the peak.
+        max_lr: the peak, of all groups or of each.
         total_steps: length of the cycle; the rate stays at its end afterwards.
         pct_start: share of the cycle that rises.
         div_factor: the peak over the first rate.
@@ -147,7 +147,7 @@ class OneCycleLR(LambdaLR):
     def __init__(
         self,
         optimizer: Optimizer,
-        max_lr: float,
+        max_lr: float | Sequence[float],
         total_steps: int,
         pct_start: float = 0.3,
         div_factor: float = 25.0,
@@ -168,6 +168,10 @@ class OneCycleLR(LambdaLR):
                 return between(first, 1.0, step / peak)
             return between(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
 
-        for group in optimizer.param_groups:
-            group["lr"] = max_lr
+        groups = optimizer.param_groups
+        peaks = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
+        if len(peaks) != len(groups):
+            raise ValueError(f"[OneCycleLR] expected a max_lr for each of {len(groups)} groups; got {len(peaks)}.")
+        for group, value in zip(groups, peaks, strict=True):
+            group["lr"] = value
         super().__init__(optimizer, factor)

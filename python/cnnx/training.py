@@ -88,7 +88,7 @@ def fit(
         weight_decay: of AdamW.
         optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given.
         schedule: "onecycle" raises the rate and lowers it over the whole run, "constant" or None keeps it; a function gives
-            the factor of the rate for each step.
+            the factor of the rate for each step. Groups of parameters keep the ratio of their rates.
         loss: of (scores, labels); default: cross-entropy.
         augment: random changes of the training images.
         seed: of order, augmentation and dropout.
@@ -145,7 +145,7 @@ def _schedule(
     if schedule is None or schedule == "constant":
         return None
     if schedule == "onecycle":
-        return optim.OneCycleLR(optimizer, optimizer.lr, steps)
+        return optim.OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], steps)
     if not callable(schedule):
         raise ValueError(f'[fit] schedule must be "onecycle", "constant" or a function; got {schedule!r}.')
     return optim.LambdaLR(optimizer, schedule)

@@ -261,6 +261,53 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     ),
     (lambda: cnnx.init.kaiming_normal_(cnnx.zeros(3)), ValueError, "at least two axes"),
     (
+        lambda: cnnx.optim.OneCycleLR(cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)]), [0.1, 0.2], 10),
+        ValueError,
+        "[OneCycleLR] expected a max_lr for each of 1 groups; got 2.",
+    ),
+    # Patterns, conversion, weights, freezing; each has a table of its own in its tests
+    (
+        lambda: cnnx.pattern("INPUT -> REUL -> FC", input_shape=(3, 8, 8), classes=2),
+        ValueError,
+        '[pattern] "REUL" is no layer. Layers are INPUT, CONV, CONV3-64, CONV11-96/4P0, RELU, POOL, POOL3/2, FC, FC4096, BN, LRN,'
+        " DROPOUT.\n  INPUT -> REUL -> FC\n           ^",
+    ),
+    (
+        lambda: cnnx.pattern_of(cnnx.Sequential(cnnx.GELU())),
+        ValueError,
+        "[pattern_of] no pattern can say layer \"0\": GELU(approximate='none').",
+    ),
+    (
+        lambda: cnnx.convert.linear_to_conv(cnnx.ReLU(), (1, 4, 4)),
+        ValueError,
+        "[linear_to_conv] expected a Sequential, whose layers are known; got ReLU. Build the net as a Sequential.",
+    ),
+    (
+        lambda: cnnx.convert.conv_to_linear(cnnx.ReLU(), (1, 4, 4)),
+        ValueError,
+        "[conv_to_linear] expected a Conv2d; got ReLU.",
+    ),
+    (
+        lambda: cnnx.convert.sliding_scores(cnnx.MaxPool2d(4), cnnx.zeros(1, 1, 8, 8), 3),
+        ValueError,
+        "[sliding_scores] stride must divide the net's own, 4; got 3.",
+    ),
+    (
+        lambda: cnnx.load_weights(cnnx.ReLU(), "weights.h5"),
+        ValueError,
+        "[load_weights] expected a file named .safetensors, .npz, .pth, .pt or .bin; got weights.h5.",
+    ),
+    (
+        lambda: cnnx.freeze(cnnx.Sequential(cnnx.Linear(1, 1)), "haed"),
+        ValueError,
+        '[freeze] no parameter or module with parameters is named "haed"; there are 0.',
+    ),
+    (
+        lambda: cnnx.unfreeze(cnnx.Sequential(cnnx.Linear(1, 1)), until="haed"),
+        ValueError,
+        '[unfreeze] no parameter or module with parameters is named "haed"; there are 0.',
+    ),
+    (
         lambda: cnnx.testing.gradcheck(lambda x: x, cnnx.ones(1, requires_grad=True)),
         ValueError,
         "[gradcheck] inputs that require a gradient must be float64 leaves",

@@ -30,13 +30,17 @@ def _count(model: cnnx.Module) -> int:
         (models.zfnet, 107_627_624),
         (models.vgg11, 132_863_336),
         (models.vgg16, 138_357_544),
+        (lambda: models.vgg11(batch_norm=True), 132_868_840),
         (lambda: models.vgg16(batch_norm=True), 138_365_992),
         (models.resnet18, 11_689_512),
+        (models.resnet34, 21_797_672),
         (models.resnet50, 25_557_032),
+        (models.resnet101, 44_549_160),
         (models.googlenet, 6_624_904),
         (lambda: models.googlenet(aux_logits=True), 13_004_888),
         (lambda: models.googlenet(variant="2014"), 6_998_552),
         (models.all_convolutional, 1_369_738),
+        (models.lenet5, 61_706),
     ],
 )
 def test_parameter_counts(make, count):
@@ -57,6 +61,8 @@ def test_first_layer_of_the_notes():
         (models.vgg16, 32, ["features.0.weight", "features.28.bias", "classifier.0.weight", "classifier.6.bias"]),
         (lambda: models.vgg16(batch_norm=True), 97, ["features.3.weight", "features.41.running_var"]),
         (models.resnet18, 122, ["conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight", "fc.bias"]),
+        (models.resnet34, 218, ["layer3.5.bn2.bias", "layer4.0.downsample.1.running_var"]),
+        (models.resnet101, 626, ["layer3.22.conv3.weight", "layer4.0.downsample.1.running_var"]),
         (
             models.resnet50,
             320,
@@ -82,6 +88,11 @@ def test_names_are_torchvisions(make, entries, names):
 
 _CASES = {
     "alexnet": (lambda: models.alexnet(7), 200, lambda s, x: torch_models.alexnet(s, x)),
+    "alexnet of the notes": (
+        lambda: models.alexnet(7, "notes"),
+        227,
+        lambda s, x: torch_models.alexnet_2012(s, x, 1),
+    ),
     "alexnet of 2012": (
         lambda: models.alexnet(7, "notes", groups=2),
         227,
@@ -89,6 +100,8 @@ _CASES = {
     ),
     "zfnet": (lambda: models.zfnet(7), 224, lambda s, x: torch_models.zfnet(s, x)),
     "vgg11": (lambda: models.vgg11(7), 64, lambda s, x: torch_models.vgg(s, x, (1, 1, 2, 2, 2), False)),
+    "vgg13": (lambda: models.vgg13(7), 64, lambda s, x: torch_models.vgg(s, x, (2, 2, 2, 2, 2), False)),
+    "vgg16": (lambda: models.vgg16(7), 64, lambda s, x: torch_models.vgg(s, x, (2, 2, 3, 3, 3), False)),
     "vgg16_bn": (
         lambda: models.vgg16(7, batch_norm=True),
         64,
@@ -104,6 +117,17 @@ _CASES = {
         lambda: models.googlenet(7, "2014"),
         97,
         lambda s, x: torch_models.googlenet(s, x, False)[0],
+    ),
+    "googlenet with heads, in evaluation": (
+        lambda: models.googlenet(7, aux_logits=True),
+        96,
+        lambda s, x: torch_models.googlenet(s, x, True)[0],
+    ),
+    "lenet5": (lambda: models.lenet5(7, in_channels=3), 32, lambda s, x: torch_models.lenet5(s, x)),
+    "all_convolutional": (
+        lambda: models.all_convolutional(7),
+        32,
+        lambda s, x: torch_models.all_convolutional(s, x),
     ),
 }
 
@@ -171,6 +195,24 @@ def test_gradients_of_googlenet_with_heads_are_torchs(variant):
     theirs = torch_models.googlenet(state, torch.tensor(x), variant == "torchvision", training=True, heads=True)
     loss = sum((scores**2).sum() for scores in outputs)
     _compare_gradients(model, loss, state, sum(scores.square().sum() for scores in theirs))
+
+
+@needs_torch
+@pytest.mark.parametrize("variant", ["torchvision", "2014"])
+def test_scores_of_googlenets_heads_are_torchs(variant):
+    """In training mode, in float32: the main scores and both auxiliary ones, in torchvision's order."""
+    model = models.googlenet(7, variant, aux_logits=True, dropout=0.0)
+    model.aux1.dropout.p = model.aux2.dropout.p = 0.0
+    _shake(model)
+    state = _torch_state(model)
+    (x,) = randoms(4, (4, 3, 96, 96))
+    with cnnx.no_grad(), torch.no_grad():
+        ours = model(cnnx.tensor(x, dtype="float32"))
+        x32 = torch.tensor(x, dtype=torch.float32)
+        theirs = torch_models.googlenet(state, x32, variant == "torchvision", training=True, heads=True)
+    assert ours._fields == ("logits", "aux_logits2", "aux_logits1")
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-2, atol=2e-3 * np.abs(other.numpy()).max())
 
 
 def test_googlenet_replaces_its_head():

@@ -54,6 +54,22 @@ def zfnet(s: State, x: torch.Tensor) -> torch.Tensor:
     return _classify(s, F.max_pool2d(x, 3, 2), (1, 4, 6))
 
 
+def lenet5(s: State, x: torch.Tensor) -> torch.Tensor:
+    for layer in (0, 3):
+        x = F.max_pool2d(F.relu(_conv(s, str(layer), x)), 2)
+    x = x.flatten(1)
+    for layer in (7, 9):
+        x = F.relu(_linear(s, str(layer), x))
+    return _linear(s, "11", x)
+
+
+def all_convolutional(s: State, x: torch.Tensor) -> torch.Tensor:
+    windows = {0: (1, 1), 2: (1, 1), 4: (2, 1), 7: (1, 1), 9: (1, 1), 11: (2, 1), 14: (1, 0), 16: (1, 0), 18: (1, 0)}
+    for layer, (stride, padding) in windows.items():
+        x = F.relu(_conv(s, str(layer), x, stride, padding))
+    return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
 def vgg(s: State, x: torch.Tensor, depths: tuple[int, ...], batch_norm: bool) -> torch.Tensor:
     layer = 0
     for depth in depths:
