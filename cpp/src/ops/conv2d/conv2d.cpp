@@ -35,30 +35,6 @@ void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
   fn(g, algorithm, workspace.data());
 }
 
-Tensor backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight, const Shape& shape) {
-  Tensor gx = empty_like(gy, shape);
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
-                      });
-  });
-  return gx;
-}
-
-Tensor backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy, const Shape& shape) {
-  Tensor gw = empty_like(gy, shape);
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
-                      });
-  });
-  return gw;
-}
-
 Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
   Tensor gb = empty_like(gy, {g.out_channels});
   dispatch_floating(gy.dtype(), [&](auto t) {
@@ -70,15 +46,7 @@ Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
-  const char* op = "conv2d";
-  check_floating(op, x);
-  check(weight.defined(), op, "expected a weight tensor; got none.");
-  check_like(op, "weight", x, weight);
-  check_like(op, "bias", x, bias);
-  const Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
-  check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
-        g.out_channels, bias.defined() ? bias.shape() : Shape());
+Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
@@ -88,14 +56,50 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
                                   y.data<T>(), workspace);
                       });
   });
+  return y;
+}
+
+Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight) {
+  Tensor gx = empty_like(gy, {g.batch, g.in_channels, g.h.input, g.w.input});
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
+                      });
+  });
+  return gx;
+}
+
+Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy) {
+  Tensor gw = empty_like(gy, {g.out_channels, g.group_in(), g.h.kernel, g.w.kernel});
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
+                      });
+  });
+  return gw;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
+  const char* op = "conv2d";
+  check_floating(op, x);
+  check(weight.defined(), op, "expected a weight tensor; got none.");
+  check_like(op, "weight", x, weight);
+  check_like(op, "bias", x, bias);
+  const Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
+  check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
+        g.out_channels, bias.defined() ? bias.shape() : Shape());
+  const Tensor y = conv2d_forward(g, x, weight, bias);
   if (!grad_needed({&x, &weight, &bias})) return y;
   const bool need_x = x.requires_grad(), need_w = weight.requires_grad(), need_b = bias.requires_grad();
   return record(op, y, {&x, &weight, &bias},
-                [=, x_shape = x.shape(), w_shape = weight.shape(), saved_x = need_w ? save(x) : Saved(),
-                 saved_w = need_x ? save(weight) : Saved()](const Tensor& gy) {
+                [=, saved_x = need_w ? save(x) : Saved(), saved_w = need_x ? save(weight) : Saved()](const Tensor& gy) {
                   Gradients grads(3);
-                  if (need_x) grads[0] = backward_input(g, gy, saved_w.get(op), x_shape);
-                  if (need_w) grads[1] = backward_weight(g, saved_x.get(op), gy, w_shape);
+                  if (need_x) grads[0] = conv2d_backward_input(g, gy, saved_w.get(op));
+                  if (need_w) grads[1] = conv2d_backward_weight(g, saved_x.get(op), gy);
                   if (need_b) grads[2] = backward_bias(g, gy);
                   return grads;
                 });
