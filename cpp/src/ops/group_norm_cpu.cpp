@@ -52,20 +52,26 @@ double inverse_deviation(const GroupNormGeometry& g, double var) { return 1 / st
 
 // ---- Forward
 
+/// Mean and sum of squares about it of [begin, end). Not inlined: inside a lambda of a parallel loop GCC 12 leaves such
+/// loops scalar.
+template <class T>
+[[gnu::noinline]] Sums segment_statistics(const T* x, int64_t begin, int64_t end) {
+  const auto length = static_cast<T>(end - begin);
+  T sum = 0, rest = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = begin; i < end; ++i) sum += x[i];
+  const T m = sum / length;  // nearly the mean: what rounding left over is found in the second pass
+#pragma omp simd reduction(+ : rest, squares)
+  for (int64_t i = begin; i < end; ++i) rest += x[i] - m, squares += (x[i] - m) * (x[i] - m);
+  const double left = static_cast<double>(rest / length);
+  return {static_cast<double>(m) + left, static_cast<double>(squares) - left * static_cast<double>(rest)};
+}
+
 /// Mean and biased variance of n values, from those of segments; `scratch` has room for a pair a segment.
 template <class T>
 Sums statistics(int64_t n, const T* x, Sums* scratch) {
-  for_each_segment(n, [=](int64_t segment, int64_t begin, int64_t end) {
-    const auto length = static_cast<T>(end - begin);
-    T sum = 0, rest = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < end; ++i) sum += x[i];
-    const T m = sum / length;  // nearly the mean: what rounding left over is found in the second pass
-#pragma omp simd reduction(+ : rest, squares)
-    for (int64_t i = begin; i < end; ++i) rest += x[i] - m, squares += (x[i] - m) * (x[i] - m);
-    const double left = static_cast<double>(rest / length);
-    scratch[segment] = {static_cast<double>(m) + left, static_cast<double>(squares) - left * static_cast<double>(rest)};
-  });
+  for_each_segment(
+      n, [=](int64_t segment, int64_t begin, int64_t end) { scratch[segment] = segment_statistics(x, begin, end); });
   double mean = 0, squares = 0, count = 0;
   for (int64_t segment = 0; segment < ceil_div(n, kSegment); ++segment) {
     const auto more = static_cast<double>(std::min(kSegment, n - segment * kSegment));
@@ -79,8 +85,8 @@ Sums statistics(int64_t n, const T* x, Sums* scratch) {
 
 /// y[i] = (x[i] - m) s w + b for values [begin, end) of a row, whose weights and biases w and b point to.
 template <class T>
-void normalize(const GroupNormGeometry& g, int64_t begin, int64_t end, const T* x, T m, T s, const T* w, const T* b,
-               T* y) {
+[[gnu::noinline]] void normalize(const GroupNormGeometry& g, int64_t begin, int64_t end, const T* x, T m, T s,
+                                 const T* w, const T* b, T* y) {
   if (g.plane == 1 && w) {
     if (b) {
       for (int64_t i = begin; i < end; ++i) y[i] = (x[i] - m) * (s * w[i]) + b[i];
@@ -127,7 +133,7 @@ void forward(const GroupNormGeometry& g, const T* x, const T* w, const T* b, T* 
 
 /// The sums of gy w and gy w (x - m) over [begin, end), w by value or null.
 template <class T>
-Sums weighted_sums(int64_t begin, int64_t end, const T* x, const T* gy, const T* w, T m) {
+[[gnu::noinline]] Sums weighted_sums(int64_t begin, int64_t end, const T* x, const T* gy, const T* w, T m) {
   Sums total{0, 0};
   for (int64_t at = begin; at < end; at += kSegment) {
     const int64_t stop = std::min(end, at + kSegment);
