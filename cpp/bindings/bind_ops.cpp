@@ -240,10 +240,6 @@ void bind_others(py::module_& m) {
   m.def(
       "concat", [](const std::vector<Tensor>& tensors, int dim) { return concat(tensors, dim); }, py::arg("tensors"),
       py::arg("dim") = 0, NoGil(), "Joins tensors along an existing axis.");
-  m.def(
-      "pad", [](const Tensor& x, const std::vector<int64_t>& padding, double value) { return pad(x, padding, value); },
-      py::arg("x"), py::arg("padding"), py::arg("value") = 0.0, NoGil(),
-      "Adds constant borders: (left, right, top, bottom, ...), last axis first, as torch's pad.");
 }
 
 void bind_settings(py::module_& m) {

@@ -1,8 +1,8 @@
 // Conversions between Python arguments and the option types of the C++ interface.
 //
-// Pair: int or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit and Reduction: their
-// names. DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name. Shape: int or a
-// sequence of ints.
+// Pair: int or (h, w). Scale: float or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit
+// and Reduction: their names. DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name.
+// Shape: int or a sequence of ints.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -110,6 +110,28 @@ struct type_caster<cnnx::Pair> {
   }
   static handle cast(const cnnx::Pair& pair, return_value_policy, handle) {
     return make_tuple(pair.h, pair.w).release();
+  }
+};
+
+template <>
+struct type_caster<cnnx::Scale> {
+  PYBIND11_TYPE_CASTER(cnnx::Scale, const_name("float | tuple[float, float]"));
+  bool load(handle source, bool convert) {
+    if (!source || PyBool_Check(source.ptr())) return false;
+    make_caster<double> both;
+    if (both.load(source, convert)) {
+      value = cnnx::Scale(static_cast<double>(both));
+      return true;
+    }
+    make_caster<std::pair<double, double>> pair;
+    if (!(PyTuple_Check(source.ptr()) || PyList_Check(source.ptr())) || !pair.load(source, convert)) return false;
+    const auto [h, w] = static_cast<std::pair<double, double>>(pair);
+    value = cnnx::Scale(h, w);
+    return true;
+  }
+  static handle cast(const cnnx::Scale& scale, return_value_policy, handle) {
+    if (scale.h == scale.w) return pybind11::float_(scale.h).release();
+    return make_tuple(scale.h, scale.w).release();
   }
 };
 
@@ -310,6 +332,9 @@ py::cpp_function setter(const char* name, F fn) {
 void bind_tensor(py::module_& m);
 void bind_ops(py::module_& m);
 void bind_loss(py::module_& m);
+void bind_convolutions(py::module_& m);
+void bind_normalizations(py::module_& m);
+void bind_resampling(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_optim(py::module_& m);

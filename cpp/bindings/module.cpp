@@ -36,6 +36,9 @@ PYBIND11_MODULE(_core, m) {
   cnnx::bindings::bind_loss(m);
   cnnx::bindings::bind_nn(m);
   cnnx::bindings::bind_layers(m);
+  cnnx::bindings::bind_convolutions(m);
+  cnnx::bindings::bind_normalizations(m);
+  cnnx::bindings::bind_resampling(m);
   cnnx::bindings::bind_optim(m);
   cnnx::bindings::bind_io(m);
 }

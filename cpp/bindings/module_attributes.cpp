@@ -15,6 +15,7 @@ class EachField : public FieldVisitor {
   void field(const char* name, std::string& value) override { fn_(name, value); }
   void field(const char* name, Pair& value) override { fn_(name, value); }
   void field(const char* name, std::optional<Pair>& value) override { fn_(name, value); }
+  void field(const char* name, std::optional<Scale>& value) override { fn_(name, value); }
   void field(const char* name, Padding& value) override { fn_(name, value); }
   void field(const char* name, Fit& value) override { fn_(name, value); }
   void field(const char* name, DType& value) override { fn_(name, value); }

@@ -59,6 +59,42 @@ def conv2d(x, w, b, stride, padding, dilation, groups, fit="floor"):
     return np.stack(outputs, axis=1)
 
 
+def conv_transpose2d(x, w, b, stride, padding, output_padding, dilation, groups):
+    (n, c, h, width), (_, per_group, R, S) = x.shape, w.shape
+    top, bottom, left, right = padding
+    full = np.zeros(
+        (
+            n,
+            per_group * groups,
+            (h - 1) * stride[0] + dilation[0] * (R - 1) + 1 + output_padding[0],
+            (width - 1) * stride[1] + dilation[1] * (S - 1) + 1 + output_padding[1],
+        )
+    )
+    for channel in range(c):
+        first = channel // (c // groups) * per_group
+        for i in range(h):
+            for j in range(width):
+                rows = slice(i * stride[0], i * stride[0] + dilation[0] * (R - 1) + 1, dilation[0])
+                columns = slice(j * stride[1], j * stride[1] + dilation[1] * (S - 1) + 1, dilation[1])
+                full[:, first : first + per_group, rows, columns] += (
+                    x[:, channel, i, j][:, None, None, None] * w[channel]
+                )
+    y = full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
+    return y if b is None else y + b[:, None, None]
+
+
+def locally_connected2d(x, w, b, stride, padding, dilation):
+    y = np.zeros((x.shape[0], w.shape[2], *w.shape[:2]))
+    for oh, ow, values, _ in windows(x, w.shape[4:], stride, padding, dilation):
+        y[:, :, oh, ow] = np.einsum("ncrs,kcrs->nk", values, w[oh, ow])
+    return y if b is None else y + b
+
+
+def im2col(x, kernel, stride, padding, dilation, fit="floor"):
+    columns = [values.reshape(len(x), -1) for _, _, values, _ in windows(x, kernel, stride, padding, dilation, fit)]
+    return np.stack(columns, axis=-1)
+
+
 def max_pool2d(x, kernel, stride, padding, dilation=(1, 1), fit="floor"):
     def largest(values, inside, *_):
         return np.where(inside, values, -np.inf).max(axis=(2, 3))
@@ -134,3 +170,39 @@ def batch_norm(x, mean, var, weight, bias, eps):
     shape = (1, -1) + (1,) * (x.ndim - 2)
     y = (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + eps)
     return y * weight.reshape(shape) + bias.reshape(shape)
+
+
+def group_norm(x, groups, weight, bias, eps):
+    rows = x.reshape(len(x), groups, -1)
+    y = (rows - rows.mean(axis=2, keepdims=True)) / np.sqrt(rows.var(axis=2, keepdims=True) + eps)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return y.reshape(x.shape) * weight.reshape(shape) + bias.reshape(shape)
+
+
+def layer_norm(x, axes, weight, bias, eps):
+    y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+    return y * weight + bias
+
+
+def resize_matrix(size, out, scale, mode, align_corners):
+    """Row o has the weights of the input positions that output position o takes."""
+    matrix = np.zeros((out, size))
+    step = 1 / scale if scale is not None else size / out
+    for o in range(out):
+        if mode == "nearest":
+            matrix[o, min(int(o * step), size - 1)] = 1
+            continue
+        at = o * (size - 1) / max(1, out - 1) if align_corners else max(0.0, (o + 0.5) * step - 0.5)
+        if size == out:
+            at = o
+        low = min(int(at), size - 1)
+        share = min(1.0, at - low)
+        matrix[o, low] += 1 - share
+        matrix[o, min(low + 1, size - 1)] += share
+    return matrix
+
+
+def upsample(x, size, scale=(None, None), mode="nearest", align_corners=False):
+    rows = resize_matrix(x.shape[2], size[0], scale[0], mode, align_corners)
+    columns = resize_matrix(x.shape[3], size[1], scale[1], mode, align_corners)
+    return np.einsum("oh,nchw,pw->ncop", rows, x, columns)

@@ -27,6 +27,26 @@ class ConvCase:
 
 
 @dataclass(frozen=True)
+class TransposeCase:
+    batch: int
+    in_channels: int
+    out_channels: int
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    output_padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    bias: bool
+
+    @property
+    def options(self) -> dict[str, object]:
+        names = ("stride", "padding", "output_padding", "dilation", "groups")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
 class PoolCase:
     shape: tuple[int, int, int, int]
     kernel: tuple[int, int]
@@ -103,4 +123,33 @@ def conv_output_size(case: ConvCase, fit: str = "floor") -> tuple[int, int]:
     return (
         out_size(case.size[0], case.kernel[0], case.stride[0], top, bottom, case.dilation[0], fit),
         out_size(case.size[1], case.kernel[1], case.stride[1], left, right, case.dilation[1], fit),
+    )
+
+
+@st.composite
+def transpose_cases(draw: st.DrawFn, symmetric: bool = False) -> TransposeCase:
+    """Cases of transposed convolution: padding leaves at least one row and column."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    in_channels, out_channels = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
+    size, kernel, stride, dilation = draw(_pair(1, 6)), draw(_pair(1, 4)), draw(_pair(1, 4)), draw(_pair(1, 3))
+    if draw(st.integers(0, 3)) == 0:  # what some algorithms are made for
+        size, kernel, stride, dilation = draw(_pair(1, 12)), (3, 3), (1, 1), (1, 1)
+    extra, padding = [], []
+    for axis in range(2):
+        extra.append(draw(st.integers(0, max(stride[axis], dilation[axis]) - 1)))
+        full = (size[axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1 + extra[axis]
+        before = draw(st.integers(0, min(4, (full - 1) // 2)))
+        padding += [before, before if symmetric else draw(st.integers(0, min(4, full - 1 - before)))]
+    return TransposeCase(
+        draw(st.integers(1, 3)),
+        in_channels,
+        out_channels,
+        size,
+        kernel,
+        stride,
+        (padding[0], padding[1], padding[2], padding[3]),
+        (extra[0], extra[1]),
+        dilation,
+        groups,
+        draw(st.booleans()),
     )

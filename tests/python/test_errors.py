@@ -13,6 +13,7 @@ import cnnx.functional as F
 
 _X = cnnx.zeros(2, 3, 8, 8)
 _W = cnnx.zeros(4, 3, 3, 3)
+_T = cnnx.zeros(3, 4, 3, 3)
 _INTS = cnnx.zeros(2, 3, 8, 8, dtype="int64")
 _SCORES = cnnx.zeros(2, 5)
 _PARAMETER = cnnx.ones(2, requires_grad=True)
@@ -139,6 +140,201 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: F.dropout(_X, 1.5), ValueError, "[dropout] p must lie in [0, 1]; got 1.5."),
     (lambda: F.gelu(_X, "rough"), ValueError, '[gelu] approximate must be "none" or "tanh"; got "rough".'),
     (lambda: F.softmax(_X, 4), IndexError, "[softmax] axis must lie in [-4, 4); got 4."),
+    # Transposed and locally connected layers, columns
+    (lambda: F.conv_transpose2d(_X[0], _T), ValueError, "[conv_transpose2d] expected an input of shape (N, C, H, W)"),
+    (
+        lambda: F.conv_transpose2d(_X, _T[0]),
+        ValueError,
+        "[conv_transpose2d] expected a weight of shape (C, K / groups, R, S); got shape (4, 3, 3).",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _W),
+        ValueError,
+        "[conv_transpose2d] expected 4 input channels (weight is (4, 3, 3, 3)); got input of shape (2, 3, 8, 8).",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, groups=2),
+        ValueError,
+        "[conv_transpose2d] in channels must be a positive multiple of groups; got weight (3, 4, 3, 3) and groups 2.",
+    ),
+    (lambda: F.conv_transpose2d(_X, _T, groups=0), ValueError, "[conv_transpose2d] groups must be at least 1; got 0."),
+    (
+        lambda: F.conv_transpose2d(_X, _T, cnnx.zeros(3)),
+        ValueError,
+        "[conv_transpose2d] expected a bias of shape (4,); got (3,).",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, stride=(1, 0)),
+        ValueError,
+        "[conv_transpose2d] kernel size, stride and dilation must be at least 1; got 3, 0 and 1 for the width.",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, padding=-1),
+        ValueError,
+        "[conv_transpose2d] padding and output_padding must not be negative; got (-1, -1) and 0 for the height.",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, stride=2, output_padding=2),
+        ValueError,
+        "[conv_transpose2d] output_padding must be smaller than stride or dilation; got 2, 2 and 1 for the height.",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, padding=5),
+        ValueError,
+        "[conv_transpose2d] the output's height would be (8 - 1) * 1 - 10 + 3 + 0 = 0. Use less padding.",
+    ),
+    (
+        lambda: F.conv_transpose2d(_X, _T, padding="same"),
+        ValueError,
+        '[conv_transpose2d] padding="same" has no meaning here.',
+    ),
+    (lambda: F.conv_transpose2d(_X, _T, stride=_HUGE), ValueError, "[conv_transpose2d] lengths, kernel size, stride"),
+    (
+        lambda: F.conv_transpose2d(_X, _T, dilation=2**31 - 1),
+        ValueError,
+        "[conv_transpose2d] shape (2, 4, 4294967302, 4294967302) has too many",
+    ),
+    (
+        lambda: F.conv_transpose2d(cnnx.zeros(1, 3, 0, 4), _T),
+        ValueError,
+        "[conv_transpose2d] expected images with pixels; got a height of 0.",
+    ),
+    (
+        lambda: F.locally_connected2d(_X, _W),
+        ValueError,
+        "[locally_connected2d] expected a weight of shape (OH, OW, K, C, R, S); got shape (4, 3, 3, 3).",
+    ),
+    (
+        lambda: F.locally_connected2d(_X, cnnx.zeros(6, 6, 4, 2, 3, 3)),
+        ValueError,
+        "[locally_connected2d] expected 2 input channels (weight is (6, 6, 4, 2, 3, 3)); got input of shape (2, 3, 8, 8).",
+    ),
+    (
+        lambda: F.locally_connected2d(_X, cnnx.zeros(5, 6, 4, 3, 3, 3)),
+        ValueError,
+        "[locally_connected2d] the weight has filters for an output of 5 x 6, but an input of 8 x 8 gives 6 x 6.",
+    ),
+    (
+        lambda: F.locally_connected2d(_X, cnnx.zeros(6, 6, 4, 3, 3, 3), cnnx.zeros(4)),
+        ValueError,
+        "[locally_connected2d] expected a bias of shape (4, 6, 6); got (4,).",
+    ),
+    (
+        lambda: F.im2col(cnnx.zeros(8, 8), 3),
+        ValueError,
+        "[im2col] expected images of shape (N, C, H, W); got shape (8, 8).",
+    ),
+    (
+        lambda: F.im2col(_X, 9),
+        ValueError,
+        "[im2col] kernel 9 with dilation 1 covers 9 values, more than the padded height",
+    ),
+    (
+        lambda: F.im2col(_X, 2**31 - 1, padding=2**30),
+        ValueError,
+        "has too many elements",
+    ),
+    (lambda: F.col2im(_X, 8, 3), ValueError, "[col2im] expected columns of shape (N, C * R * S, OH * OW)"),
+    (
+        lambda: F.col2im(cnnx.zeros(1, 28, 36), 8, 3),
+        ValueError,
+        "[col2im] the rows must be a multiple of the kernel's 9 values; got shape (1, 28, 36).",
+    ),
+    (
+        lambda: F.col2im(cnnx.zeros(1, 27, 35), 8, 3),
+        ValueError,
+        "[col2im] expected 6 * 6 = 36 columns for output size (8, 8); got shape (1, 27, 35).",
+    ),
+    (lambda: F.col2im(cnnx.zeros(1, 9, 1), 0, 3), ValueError, "[col2im] output size must be at least 1; got (0, 0)."),
+    # Normalization of images, resampling
+    (
+        lambda: F.group_norm(_X, 2),
+        ValueError,
+        "[group_norm] num_groups must be positive and divide the channels; got 2 for input (2, 3, 8, 8).",
+    ),
+    (lambda: F.group_norm(_X, 0), ValueError, "[group_norm] num_groups must be positive"),
+    (lambda: F.group_norm(_X, 3, cnnx.zeros(2)), ValueError, "[group_norm] expected weight of shape (3,) for input"),
+    (lambda: F.group_norm(_X, 3, eps=-1.0), ValueError, "[group_norm] eps must not be negative; got -1."),
+    (lambda: F.group_norm(cnnx.zeros(3), 3), ValueError, "[group_norm] expected an input of shape (N, C, ...)"),
+    (
+        lambda: F.layer_norm(_X, (8, 7)),
+        ValueError,
+        "[layer_norm] expected an input whose last axes are (8, 7); got shape (2, 3, 8, 8).",
+    ),
+    (lambda: F.layer_norm(_X, ()), ValueError, "[layer_norm] expected an input whose last axes are ()"),
+    (
+        lambda: F.layer_norm(cnnx.zeros(2, 0), 0),
+        ValueError,
+        "[layer_norm] normalized_shape must have values; got (0,).",
+    ),
+    (
+        lambda: F.layer_norm(_X, 8, cnnx.zeros(8), cnnx.zeros(1)),
+        ValueError,
+        "[layer_norm] expected bias of shape (8,) for input (2, 3, 8, 8); got (1,).",
+    ),
+    (
+        lambda: F.instance_norm(cnnx.zeros(2, 3, 1, 1)),
+        ValueError,
+        "[instance_norm] the image's own statistics need more than one value a channel; got input of shape (2, 3, 1, 1).",
+    ),
+    (lambda: F.instance_norm(_SCORES), ValueError, "[instance_norm] expected an input of shape (N, C, L, ...)"),
+    (
+        lambda: F.instance_norm(_X, use_input_stats=False),
+        ValueError,
+        "[instance_norm] use_input_stats=False needs running_mean and running_var.",
+    ),
+    (lambda: F.dropout2d(_SCORES), ValueError, "[dropout2d] expected images of shape (N, C, H, W); got shape (2, 5)."),
+    (lambda: F.dropout2d(_X, 2.0), ValueError, "[dropout2d] p must lie in [0, 1]; got 2."),
+    (lambda: F.upsample(_X), ValueError, "[upsample] expected either size or scale_factor; got neither."),
+    (lambda: F.upsample(_X, 3, 2), ValueError, "[upsample] expected either size or scale_factor; got both."),
+    (
+        lambda: F.upsample(_X[0], 3),
+        ValueError,
+        "[upsample] expected images of shape (N, C, H, W); got shape (3, 8, 8).",
+    ),
+    (
+        lambda: F.upsample(_X, 3, mode="bicubic"),
+        ValueError,
+        '[upsample] mode must be "nearest" or "bilinear"; got "bicubic".',
+    ),
+    (
+        lambda: F.upsample(_X, 3, align_corners=False),
+        ValueError,
+        '[upsample] align_corners needs mode="bilinear".',
+    ),
+    (
+        lambda: F.upsample(_X, (4, 0)),
+        ValueError,
+        "[upsample] the output's sides must lie in [1, 2^31); got size (4, 0).",
+    ),
+    (
+        lambda: F.upsample(_X, scale_factor=0.1),
+        ValueError,
+        "[upsample] the output's sides must lie in [1, 2^31); got 8 * 0.1 = 0.",
+    ),
+    (lambda: F.upsample(_X, scale_factor=1e300), ValueError, "[upsample] the output's sides must lie in [1, 2^31)"),
+    (
+        lambda: F.upsample(_X, scale_factor=(1, float("nan"))),
+        ValueError,
+        "[upsample] scale_factor must be positive and finite; got nan.",
+    ),
+    (
+        lambda: F.upsample(cnnx.zeros(1, 1, 0, 4), 2),
+        ValueError,
+        "[upsample] expected images with pixels; got shape (1, 1, 0, 4).",
+    ),
+    (
+        lambda: F.pad(_X, (0, 8), "reflect"),
+        ValueError,
+        "[pad] reflected borders must be smaller than the axis, 8; got 0 and 8.",
+    ),
+    (
+        lambda: F.pad(_X, (1,) * 6, "reflect"),
+        ValueError,
+        '[pad] mode "reflect" pads the last two axes; got 6 numbers.',
+    ),
+    (lambda: F.pad(_X, (1, 1), "wrap"), ValueError, '[pad] mode must be "constant" or "reflect"; got "wrap".'),
+    (lambda: F.pad(_INTS, (1, 1), "reflect"), ValueError, "[pad] expected float32 or float64; got int64."),
     # Losses
     (
         lambda: F.cross_entropy(_SCORES, cnnx.tensor([0, 5])),
@@ -219,6 +415,67 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     # Layers and optimizers
     (lambda: cnnx.Conv2d(0, 1, 1), ValueError, "[Conv2d] in_channels must be"),
     (lambda: cnnx.Conv2d(3, 4, 3, groups=2), ValueError, "[Conv2d] groups must divide in_channels and out_channels"),
+    (lambda: cnnx.ConvTranspose2d(3, 4, 0), ValueError, "[ConvTranspose2d] kernel_size must be at least 1; got 0."),
+    (
+        lambda: cnnx.ConvTranspose2d(3, 4, 3, groups=2),
+        ValueError,
+        "[ConvTranspose2d] groups must divide in_channels and out_channels; got groups 2, in_channels 3, out_channels 4.",
+    ),
+    (
+        lambda: cnnx.ConvTranspose2d(3, 4, 3, output_padding=-1),
+        ValueError,
+        "[ConvTranspose2d] padding and output_padding must not be negative; got (0, 0, 0, 0) and (-1, -1).",
+    ),
+    (
+        lambda: cnnx.ConvTranspose2d(3, 4, 3, padding="same"),
+        ValueError,
+        '[ConvTranspose2d] padding="same" has no meaning here.',
+    ),
+    (
+        lambda: cnnx.LocallyConnected2d(3, 4, 5, 4),
+        ValueError,
+        "[LocallyConnected2d] kernel 5 with dilation 1 covers 5 values, more than the padded height of 4.",
+    ),
+    (
+        lambda: cnnx.LocallyConnected2d(3, 4, 3, 0),
+        ValueError,
+        "[LocallyConnected2d] input_size must be at least 1; got 0.",
+    ),
+    (lambda: cnnx.GroupNorm(3, 8), ValueError, "[GroupNorm] num_groups must divide num_channels; got 3 and 8."),
+    (
+        lambda: cnnx.GroupNorm(2, 8)(_X),
+        ValueError,
+        "[GroupNorm] expected an input (N, 8, ...); got (2, 3, 8, 8).",
+    ),
+    (lambda: cnnx.GroupNorm(2, 8, dtype="int64"), ValueError, "[GroupNorm] parameters are float32 or float64"),
+    (lambda: cnnx.LayerNorm(()), ValueError, "[LayerNorm] normalized_shape needs at least one length; got ()."),
+    (lambda: cnnx.LayerNorm((2, 0)), ValueError, "[LayerNorm] normalized_shape must be at least 1; got 0."),
+    (lambda: cnnx.LayerNorm(2, eps=-1.0), ValueError, "[LayerNorm] eps must not be negative; got -1."),
+    (
+        lambda: cnnx.InstanceNorm2d(2)(_X),
+        ValueError,
+        "[InstanceNorm2d] expected an input (N, 2, H, W); got (2, 3, 8, 8).",
+    ),
+    (lambda: cnnx.InstanceNorm2d(2, momentum=-1.0), ValueError, "[InstanceNorm2d] momentum must lie in [0, 1]"),
+    (lambda: cnnx.Dropout2d(1.5), ValueError, "[Dropout2d] p must lie in [0, 1]; got 1.5."),
+    (lambda: cnnx.Upsample(), ValueError, "[Upsample] expected either size or scale_factor; got neither."),
+    (
+        lambda: cnnx.Upsample(2, mode="cubic"),
+        ValueError,
+        '[Upsample] mode must be "nearest" or "bilinear"; got "cubic".',
+    ),
+    (lambda: cnnx.Upsample(2, align_corners=True), ValueError, '[Upsample] align_corners needs mode="bilinear".'),
+    (
+        lambda: cnnx.ZeroPad2d((1, 2)),
+        ValueError,
+        "[ZeroPad2d] expected one padding or (left, right, top, bottom); got (1, 2).",
+    ),
+    (
+        lambda: cnnx.ReflectionPad2d(-1),
+        ValueError,
+        "[ReflectionPad2d] padding must not be negative; got (-1, -1, -1, -1).",
+    ),
+    (lambda: cnnx.ZeroPad2d(1)(_SCORES), ValueError, "[ZeroPad2d] expected an input (N, C, H, W); got (2, 5)."),
     (lambda: cnnx.Linear(2**40, 2**40), ValueError, "too many elements"),
     (lambda: cnnx.Dropout(-0.1), ValueError, "[Dropout] p must lie in [0, 1]; got -0.1."),
     (lambda: cnnx.BatchNorm2d(3, momentum=2.0), ValueError, "[BatchNorm2d] momentum must lie in [0, 1]"),
@@ -372,6 +629,19 @@ def test_every_function_refuses_every_wrong_kind_of_tensor():
         lambda x: F.cross_entropy(x, x),
         lambda x: F.multi_margin_loss(_SCORES, x),
         lambda x: F.batch_norm(_X, x, x),
+        lambda x: F.conv_transpose2d(x, _T),
+        lambda x: F.conv_transpose2d(_X, x),
+        lambda x: F.locally_connected2d(x, cnnx.zeros(6, 6, 4, 3, 3, 3)),
+        lambda x: F.locally_connected2d(_X, x),
+        lambda x: F.im2col(x, 2),
+        lambda x: F.col2im(x, 4, 3),
+        lambda x: F.group_norm(x, 2),
+        lambda x: F.group_norm(_X, 3, x, x),
+        lambda x: F.layer_norm(x, (3, 8, 8)),
+        lambda x: F.layer_norm(_X, 8, x, x),
+        lambda x: F.instance_norm(x),
+        lambda x: F.upsample(x, scale_factor=2),
+        lambda x: F.dropout2d(x),
     ]
     for call in calls:
         for x in wrong:

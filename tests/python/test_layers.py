@@ -40,6 +40,12 @@ _IMAGE = (2, 4, 9, 11)
         (lambda: cnnx.Softmax(dim=1), lambda x: F.softmax(x, 1)),
         (lambda: cnnx.LogSoftmax(dim=1), lambda x: F.log_softmax(x, 1)),
         (lambda: cnnx.Identity(), lambda x: x),
+        (lambda: cnnx.GroupNorm(2, 4, eps=0.1), lambda x: F.group_norm(x, 2, eps=0.1)),
+        (lambda: cnnx.LayerNorm((9, 11)), lambda x: F.layer_norm(x, (9, 11))),
+        (lambda: cnnx.InstanceNorm2d(4), F.instance_norm),
+        (lambda: cnnx.Upsample((5, 30)), lambda x: F.upsample(x, (5, 30))),
+        (lambda: cnnx.ZeroPad2d((1, 2, 3, 4)), lambda x: F.pad(x, (1, 2, 3, 4))),
+        (lambda: cnnx.ReflectionPad2d(3), lambda x: F.pad(x, (3, 3, 3, 3), "reflect")),
     ],
 )
 def test_layer_is_its_function(layer, function):
@@ -121,3 +127,37 @@ def test_loss_layers():
     assert cnnx.MultiMarginLoss(p=2)(scores, targets).item() == F.multi_margin_loss(scores, targets, p=2).item()
     assert cnnx.MSELoss(reduction="sum")(scores, scores + 1).item() == pytest.approx(20)
     assert list(cnnx.CrossEntropyLoss(weight=weight).state_dict()) == ["weight"]
+
+
+def _every_new_layer() -> list[cnnx.Module]:
+    return [
+        cnnx.ConvTranspose2d(
+            4, 6, (3, 2), stride=2, padding=1, output_padding=(1, 0), groups=2, bias=False, dilation=2
+        ),
+        cnnx.LocallyConnected2d(4, 2, 3, (9, 11), stride=2, padding=(1, 0, 0, 1), dtype="float64"),
+        cnnx.GroupNorm(2, 4, eps=0.5),
+        cnnx.GroupNorm(1, 4, affine=False),
+        cnnx.LayerNorm((9, 11), bias=False),
+        cnnx.InstanceNorm2d(4, momentum=0.5, affine=True, track_running_stats=True),
+        cnnx.Dropout2d(0.25),
+        cnnx.Upsample(scale_factor=(1.5, 0.7), mode="bilinear", align_corners=True),
+        cnnx.Upsample((3, 4)),
+        cnnx.ZeroPad2d((0, 1, 2, 3)),
+        cnnx.ReflectionPad2d(2),
+    ]
+
+
+@pytest.mark.parametrize("layer", _every_new_layer(), ids=lambda layer: type(layer).__name__)
+def test_saved_layers_come_back_the_same(layer, tmp_path):
+    x = cnnx.randn(*_IMAGE)
+    if any(p.dtype == cnnx.float64 for p in layer.parameters()):
+        x = x.to("float64")
+    layer(x)  # moves running statistics
+    cnnx.save(cnnx.Sequential(layer.eval()), tmp_path / "net.safetensors")
+    loaded = cnnx.load(tmp_path / "net.safetensors")
+    assert repr(loaded[0]) == repr(layer)
+    np.testing.assert_array_equal(loaded(x).detach().numpy(), layer(x).detach().numpy())
+    assert not layer.training
+    copied = cnnx.Sequential(layer).to("float64")[0]
+    assert all(p.dtype == cnnx.float64 for p in copied.parameters())
+    assert copied(x.to("float64")).dtype == cnnx.float64

@@ -35,11 +35,35 @@ def _work() -> list[np.ndarray]:
     ]
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def _other_layers() -> list[np.ndarray]:
+    """The same for the layers beside those of a plain convnet."""
+    cnnx.manual_seed(4)
+    shapes = [(6, 8, 40, 41), (8, 6, 3, 3), (19, 20, 4, 8, 3, 3), (4, 19, 20), (8,), (8,), (40, 41), (40, 41)]
+    x, up, local, bias, gamma, beta, g, b = parameters = [cnnx.randn(*shape, requires_grad=True) for shape in shapes]
+    columns = F.im2col(x, 3, stride=2)
+    outputs = [
+        F.conv_transpose2d(x, up, stride=2),
+        F.locally_connected2d(x, local, bias, stride=2),
+        F.group_norm(x, 4, gamma, beta),
+        F.group_norm(F.upsample(x, 300), 2, gamma, beta),
+        F.layer_norm(x, (40, 41), g, b),
+        F.instance_norm(x, weight=gamma),
+        F.upsample(x, scale_factor=1.7, mode="bilinear"),
+        F.pad(x, (5, 6, 7, 8), "reflect"),
+        F.dropout2d(x, 0.3),
+        F.col2im(columns, (40, 41), 3, stride=2),
+    ]
+    for y in outputs:
+        (y * y).mean().backward(retain_graph=True)
+    return [t.detach().numpy().copy() for t in outputs] + [t.grad.numpy().copy() for t in parameters]
+
+
+@pytest.mark.parametrize("work", [_work, _other_layers])
+def test_results_do_not_depend_on_the_number_of_threads(work):
     results = []
     for threads in (1, 2, 3, 7):
         cnnx.set_num_threads(threads)
-        results.append(_work())
+        results.append(work())
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

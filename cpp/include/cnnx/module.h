@@ -19,6 +19,7 @@ class CNNX_API FieldVisitor {
   virtual void field(const char* name, std::string& value) = 0;
   virtual void field(const char* name, Pair& value) = 0;
   virtual void field(const char* name, std::optional<Pair>& value) = 0;
+  virtual void field(const char* name, std::optional<Scale>& value) = 0;
   virtual void field(const char* name, Padding& value) = 0;
   virtual void field(const char* name, Fit& value) = 0;
   virtual void field(const char* name, DType& value) = 0;

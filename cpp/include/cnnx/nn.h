@@ -4,26 +4,13 @@
 //   cnnx::Tensor scores = net(images);
 #pragma once
 
+#include "cnnx/layer.h"
 #include "cnnx/loss.h"
-#include "cnnx/module.h"
-#include "cnnx/ops.h"
+#include "cnnx/nn_convolution.h"
+#include "cnnx/nn_normalization.h"
+#include "cnnx/nn_resampling.h"
 
 namespace cnnx {
-
-/// A layer with constructor arguments Args; it can be made from them. visit() in its source file describes them.
-template <class Args>
-class Layer : public Module {
- public:
-  explicit Layer(Args args) : args_(std::move(args)) {}
-  const Args& args() const { return args_; }
-  bool is_describable() const override { return true; }
-
- protected:
-  void dtype_changed(DType dtype) override {
-    if constexpr (requires { args_.options.dtype; }) args_.options.dtype = dtype;
-  }
-  Args args_;
-};
 
 // ---- Convolution and linear
 struct Conv2dOptions {
@@ -167,6 +154,17 @@ class CNNX_API Dropout : public Layer<DropoutArgs> {
   explicit Dropout(double p = 0.5);
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "Dropout"; }
+  void visit_fields(FieldVisitor& visitor) override;
+};
+
+/// Dropout of whole channels.
+class CNNX_API Dropout2d : public Layer<DropoutArgs> {
+ public:
+  using Args = DropoutArgs;
+  explicit Dropout2d(const std::same_as<Args> auto& args) : Dropout2d(args.p) {}
+  explicit Dropout2d(double p = 0.5);
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "Dropout2d"; }
   void visit_fields(FieldVisitor& visitor) override;
 };
 

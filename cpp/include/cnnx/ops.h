@@ -34,6 +34,16 @@ struct Padding {
   bool operator==(const Padding&) const = default;
 };
 
+/// A factor for the height and one for the width; one number stands for both.
+struct Scale {
+  double h = 1;
+  double w = 1;
+  constexpr Scale() = default;
+  constexpr Scale(double both) : h(both), w(both) {}
+  constexpr Scale(double height, double width) : h(height), w(width) {}
+  bool operator==(const Scale&) const = default;
+};
+
 /// What happens when (W - F + 2P) / S is not an integer: crop, pad, or an error. kDefault follows the global fit mode.
 enum class Fit : unsigned char { kDefault, kFloor, kCeil, kStrict };
 CNNX_API Fit fit_mode();
@@ -88,8 +98,19 @@ CNNX_API Tensor argmax(const Tensor& x, std::optional<int> axis = std::nullopt, 
 
 // ---- Shape
 CNNX_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);
-/// Adds (before, after) constant values to each of the last axes; padding is given last axis first, as in torch.
-CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value = 0);
+enum class PadMode : unsigned char { kConstant, kReflect };
+/// Adds (before, after) values to each of the last axes; padding is given last axis first, as in torch. They are
+/// `value`, or, with kReflect (the last two axes only), what lies as far inside the border.
+CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value = 0,
+                    PadMode mode = PadMode::kConstant);
+struct UpsampleOptions {
+  std::optional<Pair> size = std::nullopt;  ///< Of the output; or:
+  std::optional<Scale> scale_factor = std::nullopt;
+  std::string mode = "nearest";  ///< or "bilinear"
+  bool align_corners = false;    ///< bilinear only: the corner pixels of input and output coincide.
+};
+/// Resizes images (N, C, H, W) to the given size or by the given factors.
+CNNX_API Tensor upsample(const Tensor& x, const UpsampleOptions& options);
 
 // ---- Linear algebra
 CNNX_API Tensor matmul(const Tensor& a, const Tensor& b);
@@ -106,6 +127,31 @@ struct ConvOptions {
 };
 /// x (N, C, H, W), weight (K, C / groups, R, S), bias (K) -> (N, K, OH, OW).
 CNNX_API Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {});
+struct ConvTransposeOptions {
+  Pair stride = 1;
+  Padding padding = 0;
+  Pair output_padding = 0;
+  int64_t groups = 1;
+  Pair dilation = 1;
+};
+/// The gradient of conv2d with respect to its input, as a layer: x (N, C, H, W), weight (C, K / groups, R, S), bias (K)
+/// -> (N, K, OH, OW), OH = (H - 1) * stride - padding + dilation * (R - 1) + output_padding + 1.
+CNNX_API Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                                 const ConvTransposeOptions& options = {});
+struct WindowOptions {
+  Pair stride = 1;
+  Padding padding = 0;
+  Pair dilation = 1;
+  Fit fit = Fit::kDefault;
+};
+/// conv2d with filters of its own at every output position (untied weights): x (N, C, H, W), weight (OH, OW, K, C, R,
+/// S), bias (K, OH, OW) -> (N, K, OH, OW).
+CNNX_API Tensor locally_connected2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                                    const WindowOptions& options = {});
+/// The windows of images (N, C, H, W) as columns (N, C * R * S, OH * OW), as torch's unfold.
+CNNX_API Tensor im2col(const Tensor& x, Pair kernel_size, const WindowOptions& options = {});
+/// Adds such columns up to images (N, C, *output_size), as torch's fold: the transpose of im2col.
+CNNX_API Tensor col2im(const Tensor& columns, Pair output_size, Pair kernel_size, const WindowOptions& options = {});
 /// Pins one convolution algorithm by name for the geometries it accepts; "auto" chooses by geometry.
 CNNX_API void set_conv_algorithm(std::string_view name);
 CNNX_API std::string conv_algorithm();
@@ -145,6 +191,22 @@ struct BatchNormOptions {
 /// updated in place with the unbiased variance; otherwise the running ones are used.
 CNNX_API Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                            const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& options = {});
+/// Normalises each image (N, C, ...) over groups of its channels and all positions; weight and bias are (C).
+CNNX_API Tensor group_norm(const Tensor& x, int64_t num_groups, const Tensor& weight = {}, const Tensor& bias = {},
+                           double eps = 1e-5);
+/// Normalises over the last axes, of lengths normalized_shape, which is the shape of weight and bias, too.
+CNNX_API Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
+                           const Tensor& bias = {}, double eps = 1e-5);
+struct InstanceNormOptions {
+  bool use_input_stats = true;
+  double momentum = 0.1;  ///< Weight of the new statistics in the running ones.
+  double eps = 1e-5;
+};
+/// Normalises each channel of each image (N, C, ...) over its positions. With use_input_stats the running statistics
+/// (may be undefined) are updated in place with the batch's averages; otherwise they are used.
+CNNX_API Tensor instance_norm(const Tensor& x, const Tensor& running_mean = {}, const Tensor& running_var = {},
+                              const Tensor& weight = {}, const Tensor& bias = {},
+                              const InstanceNormOptions& options = {});
 struct LocalResponseNormOptions {
   double alpha = 1e-4;
   double beta = 0.75;
@@ -154,5 +216,7 @@ struct LocalResponseNormOptions {
 CNNX_API Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNormOptions& options = {});
 /// Zeroes values with probability p and scales the rest by 1 / (1 - p) while training.
 CNNX_API Tensor dropout(const Tensor& x, double p = 0.5, bool training = true);
+/// The same for whole channels of images (N, C, H, W).
+CNNX_API Tensor dropout2d(const Tensor& x, double p = 0.5, bool training = true);
 
 }  // namespace cnnx

@@ -27,6 +27,9 @@ class FieldWriter : public FieldVisitor {
   void field(const char* name, std::optional<Pair>& value) override {
     args[name] = value ? Json{value->h, value->w} : Json();
   }
+  void field(const char* name, std::optional<Scale>& value) override {
+    args[name] = value ? Json{value->h, value->w} : Json();
+  }
   void field(const char* name, Padding& value) override {
     args[name] = value.is_same ? Json("same") : Json{value.top, value.bottom, value.left, value.right};
   }
@@ -66,6 +69,15 @@ class FieldReader : public FieldVisitor {
     } else if (found != args_.end()) {
       value = pair(name, *found);
     }
+  }
+  void field(const char* name, std::optional<Scale>& value) override {
+    const auto found = args_.find(name);
+    if (found == args_.end()) return;
+    value = std::nullopt;
+    if (found->is_null()) return;
+    const bool is_pair = found->is_array() && found->size() == 2 && (*found)[0].is_number() && (*found)[1].is_number();
+    require(is_pair, name, "two numbers");
+    value = Scale((*found)[0].get<double>(), (*found)[1].get<double>());
   }
   void field(const char* name, Padding& value) override {
     const auto found = args_.find(name);

@@ -6,6 +6,8 @@
 namespace cnnx {
 
 void visit(FieldVisitor& visitor, Conv2dArgs& args);
+void visit(FieldVisitor& visitor, ConvTranspose2dArgs& args);
+void visit(FieldVisitor& visitor, LocallyConnected2dArgs& args);
 void visit(FieldVisitor& visitor, LinearArgs& args);
 void visit(FieldVisitor& visitor, MaxPool2dArgs& args);
 void visit(FieldVisitor& visitor, AvgPool2dArgs& args);
@@ -14,7 +16,12 @@ void visit(FieldVisitor& visitor, AdaptivePool2dArgs& args);
 void visit(FieldVisitor& visitor, FlattenArgs& args);
 void visit(FieldVisitor& visitor, DropoutArgs& args);
 void visit(FieldVisitor& visitor, BatchNorm2dArgs& args);
+void visit(FieldVisitor& visitor, GroupNormArgs& args);
+void visit(FieldVisitor& visitor, LayerNormArgs& args);
+void visit(FieldVisitor& visitor, InstanceNorm2dArgs& args);
 void visit(FieldVisitor& visitor, LocalResponseNormArgs& args);
+void visit(FieldVisitor& visitor, UpsampleOptions& args);
+void visit(FieldVisitor& visitor, Pad2dArgs& args);
 void visit(FieldVisitor& visitor, LeakyReLUArgs& args);
 void visit(FieldVisitor& visitor, GELUArgs& args);
 void visit(FieldVisitor& visitor, SoftmaxArgs& args);
@@ -31,6 +38,7 @@ class FieldPrinter : public FieldVisitor {
   void field(const char* name, std::string& value) override;
   void field(const char* name, Pair& value) override;
   void field(const char* name, std::optional<Pair>& value) override;
+  void field(const char* name, std::optional<Scale>& value) override;
   void field(const char* name, Padding& value) override;
   void field(const char* name, Fit& value) override;
   void field(const char* name, DType& value) override;

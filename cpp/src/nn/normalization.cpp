@@ -1,4 +1,4 @@
-// BatchNorm2d, LocalResponseNorm, and Dropout.
+// BatchNorm2d, LocalResponseNorm, Dropout and Dropout2d.
 #include "check.h"
 #include "nn/fields.h"
 #include "nn/init.h"
@@ -71,5 +71,11 @@ void visit(FieldVisitor& visitor, DropoutArgs& args) { visitor.field("p", args.p
 Dropout::Dropout(double p) : Layer(Args{p}) { check(p >= 0 && p <= 1, "Dropout", "p must lie in [0, 1]; got {}.", p); }
 Tensor Dropout::forward(const Tensor& x) { return dropout(x, args_.p, training_); }
 void Dropout::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
+
+Dropout2d::Dropout2d(double p) : Layer(Args{p}) {
+  check(p >= 0 && p <= 1, "Dropout2d", "p must lie in [0, 1]; got {}.", p);
+}
+Tensor Dropout2d::forward(const Tensor& x) { return dropout2d(x, args_.p, training_); }
+void Dropout2d::visit_fields(FieldVisitor& visitor) { visit(visitor, args_); }
 
 }  // namespace cnnx

@@ -33,4 +33,13 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   return record(kOp, y, {&x}, [=](const Tensor& gy) -> Gradients { return {apply(gy, stream, p)}; });
 }
 
+Tensor dropout2d(const Tensor& x, double p, bool training) {
+  constexpr const char* kOp = "dropout2d";
+  check_floating(kOp, x);
+  check(x.rank() == 4, kOp, "expected images of shape (N, C, H, W); got shape {}.", x.shape());
+  check(p >= 0 && p <= 1, kOp, "p must lie in [0, 1]; got {}.", p);
+  if (!training || p == 0) return x;
+  return x * dropout(ones({x.size(0), x.size(1), 1, 1}, {x.dtype(), x.device()}), p);
+}
+
 }  // namespace cnnx

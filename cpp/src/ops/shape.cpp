@@ -6,6 +6,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "ops/reflect.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -176,7 +177,7 @@ Tensor concat(std::span<const Tensor> tensors, int axis) {
   });
 }
 
-Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value) {
+Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value, PadMode mode) {
   const char* op = "pad";
   check(x.defined(), op, "expected a tensor; got an undefined one.");
   check(padding.size() % 2 == 0 && padding.size() <= 2 * static_cast<size_t>(x.rank()), op,
@@ -191,6 +192,11 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value) {
           "padding must be less than 2^31; got {} and {}.", padding[i], padding[i + 1]);
     position[static_cast<size_t>(axis)] = padding[i];
     shape[axis] += padding[i] + padding[i + 1];
+  }
+  if (mode == PadMode::kReflect) {
+    check_floating(op, x);
+    check(padding.size() <= 4, op, "mode \"reflect\" pads the last two axes; got {} numbers.", padding.size());
+    return padding.empty() ? x : reflect(op, x, padding, shape);
   }
   Tensor y = full(shape, value, {x.dtype(), x.device()});
   const auto rank = static_cast<size_t>(x.rank());

@@ -18,17 +18,23 @@ __all__: list[str] = [
     "BatchNorm2d",
     "Concat",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "DType",
     "Device",
     "Dropout",
+    "Dropout2d",
     "Flatten",
+    "GroupNorm",
     "Identity",
+    "InstanceNorm2d",
     "LPPool2d",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LoadResult",
     "LocalResponseNorm",
+    "LocallyConnected2d",
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
@@ -36,6 +42,7 @@ __all__: list[str] = [
     "MultiMarginLoss",
     "Parameter",
     "ReLU",
+    "ReflectionPad2d",
     "Residual",
     "Sequential",
     "SiLU",
@@ -43,6 +50,8 @@ __all__: list[str] = [
     "Softmax",
     "Tanh",
     "Tensor",
+    "Upsample",
+    "ZeroPad2d",
     "abs",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
@@ -52,13 +61,16 @@ __all__: list[str] = [
     "batch_norm",
     "bool",
     "clip",
+    "col2im",
     "concat",
     "conv2d",
     "conv_algorithm",
     "conv_algorithms",
+    "conv_transpose2d",
     "cpu_isa",
     "cross_entropy",
     "dropout",
+    "dropout2d",
     "empty",
     "exp",
     "float32",
@@ -69,15 +81,20 @@ __all__: list[str] = [
     "gelu",
     "get_fit_mode",
     "get_num_threads",
+    "group_norm",
+    "im2col",
     "init",
+    "instance_norm",
     "int64",
     "is_grad_enabled",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "load",
     "load_metadata",
     "load_state",
     "local_response_norm",
+    "locally_connected2d",
     "log",
     "log_softmax",
     "lp_pool2d",
@@ -103,6 +120,7 @@ __all__: list[str] = [
     "svm_loss",
     "tanh",
     "tensor",
+    "upsample",
     "zeros",
 ]
 
@@ -514,6 +532,94 @@ class MSELoss(Module):
     def extra_repr(self) -> str: ...
     def forward(self, input: Tensor, target: Tensor) -> Tensor: ...
 
+class ConvTranspose2d(Module):
+    def __init__(
+        self,
+        in_channels: typing.SupportsInt | typing.SupportsIndex,
+        out_channels: typing.SupportsInt | typing.SupportsIndex,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | tuple[int, int, int, int] | str = 0,
+        output_padding: int | tuple[int, int] = 0,
+        groups: typing.SupportsInt | typing.SupportsIndex = 1,
+        bias: builtins.bool = True,
+        dilation: int | tuple[int, int] = 1,
+        dtype: DType | str = "float32",
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class LocallyConnected2d(Module):
+    def __init__(
+        self,
+        in_channels: typing.SupportsInt | typing.SupportsIndex,
+        out_channels: typing.SupportsInt | typing.SupportsIndex,
+        kernel_size: int | tuple[int, int],
+        input_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | tuple[int, int, int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        bias: builtins.bool = True,
+        fit: str | None = None,
+        dtype: DType | str = "float32",
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class GroupNorm(Module):
+    def __init__(
+        self,
+        num_groups: typing.SupportsInt | typing.SupportsIndex,
+        num_channels: typing.SupportsInt | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+        affine: builtins.bool = True,
+        dtype: DType | str = "float32",
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class LayerNorm(Module):
+    def __init__(
+        self,
+        normalized_shape: int | typing.Sequence[int],
+        eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+        elementwise_affine: builtins.bool = True,
+        bias: builtins.bool = True,
+        dtype: DType | str = "float32",
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class InstanceNorm2d(Module):
+    def __init__(
+        self,
+        num_features: typing.SupportsInt | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+        momentum: typing.SupportsFloat | typing.SupportsIndex = 0.1,
+        affine: builtins.bool = False,
+        track_running_stats: builtins.bool = False,
+        dtype: DType | str = "float32",
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class Dropout2d(Module):
+    def __init__(self, p: typing.SupportsFloat | typing.SupportsIndex = 0.5) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class Upsample(Module):
+    def __init__(
+        self,
+        size: int | tuple[int, int] | None = None,
+        scale_factor: float | tuple[float, float] | None = None,
+        mode: str = "nearest",
+        align_corners: builtins.bool | None = None,
+    ) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class ZeroPad2d(Module):
+    def __init__(self, padding: int | typing.Sequence[int]) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
+class ReflectionPad2d(Module):
+    def __init__(self, padding: int | typing.Sequence[int]) -> None: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+
 def Parameter(data: typing.Any) -> Tensor: ...
 def _cuda_is_available() -> builtins.bool: ...
 def _dtype(arg0: str) -> DType: ...
@@ -557,6 +663,15 @@ def clip(
     min: typing.SupportsFloat | typing.SupportsIndex | None = None,
     max: typing.SupportsFloat | typing.SupportsIndex | None = None,
 ) -> Tensor: ...
+def col2im(
+    x: Tensor,
+    output_size: int | tuple[int, int],
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] = (1, 1),
+    padding: int | tuple[int, int] | tuple[int, int, int, int] | str = (0, 0),
+    dilation: int | tuple[int, int] = (1, 1),
+    fit: str | None = None,
+) -> Tensor: ...
 def concat(tensors: collections.abc.Sequence[Tensor], dim: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor: ...
 def conv2d(
     x: Tensor,
@@ -570,6 +685,16 @@ def conv2d(
 ) -> Tensor: ...
 def conv_algorithm() -> str: ...
 def conv_algorithms() -> list[str]: ...
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = (1, 1),
+    padding: int | tuple[int, int] | tuple[int, int, int, int] | str = (0, 0),
+    output_padding: int | tuple[int, int] = (0, 0),
+    groups: typing.SupportsInt | typing.SupportsIndex = 1,
+    dilation: int | tuple[int, int] = (1, 1),
+) -> Tensor: ...
 def cpu_isa() -> str: ...
 def cross_entropy(
     input: Tensor,
@@ -580,6 +705,9 @@ def cross_entropy(
     label_smoothing: typing.SupportsFloat | typing.SupportsIndex = 0.0,
 ) -> Tensor: ...
 def dropout(
+    x: Tensor, p: typing.SupportsFloat | typing.SupportsIndex = 0.5, training: builtins.bool = True
+) -> Tensor: ...
+def dropout2d(
     x: Tensor, p: typing.SupportsFloat | typing.SupportsIndex = 0.5, training: builtins.bool = True
 ) -> Tensor: ...
 def empty(
@@ -602,7 +730,39 @@ def full(
 def gelu(x: Tensor, approximate: str = "none") -> Tensor: ...
 def get_fit_mode() -> str | None: ...
 def get_num_threads() -> int: ...
+def group_norm(
+    x: Tensor,
+    num_groups: typing.SupportsInt | typing.SupportsIndex,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+) -> Tensor: ...
+def im2col(
+    x: Tensor,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] = (1, 1),
+    padding: int | tuple[int, int] | tuple[int, int, int, int] | str = (0, 0),
+    dilation: int | tuple[int, int] = (1, 1),
+    fit: str | None = None,
+) -> Tensor: ...
+def instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: builtins.bool = True,
+    momentum: typing.SupportsFloat | typing.SupportsIndex = 0.1,
+    eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+) -> Tensor: ...
 def is_grad_enabled() -> builtins.bool: ...
+def layer_norm(
+    x: Tensor,
+    normalized_shape: int | typing.Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
+) -> Tensor: ...
 def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor: ...
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
 def load(path: os.PathLike[str] | str | bytes) -> Module: ...
@@ -614,6 +774,15 @@ def local_response_norm(
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0001,
     beta: typing.SupportsFloat | typing.SupportsIndex = 0.75,
     k: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+) -> Tensor: ...
+def locally_connected2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = (1, 1),
+    padding: int | tuple[int, int] | tuple[int, int, int, int] | str = (0, 0),
+    dilation: int | tuple[int, int] = (1, 1),
+    fit: str | None = None,
 ) -> Tensor: ...
 def log(x: Tensor) -> Tensor: ...
 def log_softmax(x: Tensor, dim: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor: ...
@@ -649,10 +818,18 @@ def ones(
     device: Device | str | None = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...
+@typing.overload
 def pad(
     x: Tensor,
     padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    mode: str = "constant",
     value: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Tensor: ...
+@typing.overload
+def pad(
+    x: Tensor,
+    padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    value: typing.SupportsFloat | typing.SupportsIndex,
 ) -> Tensor: ...
 def rand(
     *args: typing.Any,
@@ -690,6 +867,13 @@ def tensor(
     dtype: DType | str | None = None,
     device: Device | str | None = None,
     requires_grad: builtins.bool = False,
+) -> Tensor: ...
+def upsample(
+    x: Tensor,
+    size: int | tuple[int, int] | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    mode: str = "nearest",
+    align_corners: builtins.bool | None = None,
 ) -> Tensor: ...
 def zeros(
     *args: typing.Any,

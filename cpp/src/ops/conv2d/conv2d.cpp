@@ -77,30 +77,6 @@ void forward(const Conv2dGeometry& geometry, const Tensor& x, const Tensor& weig
   });
 }
 
-Tensor backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight, const Shape& shape) {
-  Tensor gx = empty_like(gy, shape);
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
-                      });
-  });
-  return gx;
-}
-
-Tensor backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy, const Shape& shape) {
-  Tensor gw = empty_like(gy, shape);
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
-                      });
-  });
-  return gw;
-}
-
 Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
   Tensor gb = empty_like(gy, {g.out_channels});
   dispatch_floating(gy.dtype(), [&](auto t) {
@@ -111,6 +87,39 @@ Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
 }
 
 }  // namespace
+
+Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
+  dispatch_floating(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    forward<T>(g, x, weight, {.shift = data_or_null<T>(bias)}, y.data<T>());
+  });
+  return y;
+}
+
+Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight) {
+  Tensor gx = empty_like(gy, {g.batch, g.in_channels, g.h.input, g.w.input});
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
+                      });
+  });
+  return gx;
+}
+
+Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy) {
+  Tensor gw = empty_like(gy, {g.out_channels, g.group_in(), g.h.kernel, g.w.kernel});
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
+                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
+                      });
+  });
+  return gw;
+}
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   return conv2d(x, weight, bias, options, ConvFusion());
@@ -145,12 +154,12 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const bool need_x = needs(x), need_w = needs(weight), need_b = needs(bias), need_residual = needs(residual);
   return record(
       op, y, {&x, &weight, &bias, &residual},
-      [=, x_shape = x.shape(), w_shape = weight.shape(), saved_x = need_w ? save(x) : Saved(),
+      [=, saved_x = need_w ? save(x) : Saved(),
        saved_w = need_x ? save(weight) : Saved(), saved_y = fusion.relu ? save(y) : Saved()](const Tensor& gradient) {
         const Tensor gy = saved_y.defined() ? relu_backward(gradient, saved_y.get(op)) : gradient;
         Gradients grads(4);
-        if (need_x) grads[0] = backward_input(g, gy, saved_w.get(op), x_shape);
-        if (need_w) grads[1] = backward_weight(g, saved_x.get(op), gy, w_shape);
+        if (need_x) grads[0] = conv2d_backward_input(g, gy, saved_w.get(op));
+        if (need_w) grads[1] = conv2d_backward_weight(g, saved_x.get(op), gy);
         if (need_b) grads[2] = backward_bias(g, gy);
         if (need_residual) grads[3] = gy;
         return grads;

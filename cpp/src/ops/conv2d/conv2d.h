@@ -88,4 +88,9 @@ std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device);
 template <class T>
 const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device);
 
+/// The passes as tensors, unrecorded, on whichever algorithm takes the geometry; bias may be undefined.
+Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
+Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight);
+Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy);
+
 }  // namespace cnnx
