@@ -21,6 +21,8 @@ class Storage {
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  /// Moves the buffer to another kind in the allocator's books.
+  void set_kind(MemoryKind kind);
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -28,6 +30,7 @@ class Storage {
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
+  MemoryKind kind_ = MemoryKind::kActivation;
   std::atomic<uint32_t> version_{0};
   std::function<void()> release_;  // empty: the buffer is the allocator's
 };
@@ -35,7 +38,7 @@ class Storage {
 /// Scratch memory for one kernel call, from the caching allocator.
 class Workspace {
  public:
-  Workspace(size_t bytes, Device device) : storage_(bytes ? std::make_unique<Storage>(bytes, device) : nullptr) {}
+  Workspace(size_t bytes, Device device);
   void* data() const { return storage_ ? storage_->data() : nullptr; }
 
  private:
@@ -52,8 +55,11 @@ class AllocationBudget {
   AllocationBudget& operator=(const AllocationBudget&) = delete;
 };
 
+/// Whether this thread is under DeviceGuard("meta").
+bool is_dry_run();
+
 /// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
-void* allocate(size_t bytes, Device device);
-void deallocate(void* data, size_t bytes, Device device) noexcept;
+void* allocate(size_t bytes, Device device, MemoryKind kind);
+void deallocate(void* data, size_t bytes, Device device, MemoryKind kind) noexcept;
 
 }  // namespace cnnx

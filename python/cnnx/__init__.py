@@ -94,14 +94,15 @@ from ._core import (
     zeros,
 )
 from ._core import __version__ as __version__
-from ._modes import enable_grad, fit_mode, no_grad
+from ._modes import detect_anomaly, enable_grad, fit_mode, no_grad
+from .memory import checkpoint
 
 if TYPE_CHECKING:
-    from . import data, models, testing
+    from . import analysis, data, models, testing
     from .training import Evaluation, History, evaluate, fit, predict
 
 # What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
-_LAZY_MODULES = ("data", "models", "testing", "training")
+_LAZY_MODULES = ("analysis", "data", "models", "testing", "training")
 _LAZY_NAMES = {name: "training" for name in ("Evaluation", "History", "evaluate", "fit", "predict")}
 
 
@@ -154,8 +155,10 @@ __all__ = [
     "Tanh",
     "Tensor",
     "abs",
+    "analysis",
     "arange",
     "bool",
+    "checkpoint",
     "clip",
     "concat",
     "conv_algorithm",
@@ -163,6 +166,7 @@ __all__ = [
     "cpu_isa",
     "cuda",
     "data",
+    "detect_anomaly",
     "empty",
     "enable_grad",
     "evaluate",

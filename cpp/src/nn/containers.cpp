@@ -20,9 +20,9 @@ Tensor Residual::forward(const Tensor& x) {
   const std::shared_ptr<Module> downsample = child(kShortcut);
   Tensor y = x;
   for (const auto& module : children_snapshot()) {
-    if (module != downsample) y = module->forward(y);
+    if (module != downsample) y = ModulePtr(module)(y);
   }
-  const Tensor shortcut = downsample ? downsample->forward(x) : x;
+  const Tensor shortcut = downsample ? ModulePtr(downsample)(x) : x;
   check(y.shape() == shortcut.shape(), "residual",
         "the body's output and the shortcut's must have the same shape; got {} and {}. Give a downsample module.",
         y.shape(), shortcut.shape());
@@ -31,7 +31,7 @@ Tensor Residual::forward(const Tensor& x) {
 
 Tensor Concat::forward(const Tensor& x) {
   std::vector<Tensor> parts;
-  for (const auto& module : children_snapshot()) parts.push_back(module->forward(x));
+  for (const auto& module : children_snapshot()) parts.push_back(ModulePtr(module)(x));
   check(!parts.empty(), "concat", "Concat has no modules.");
   return concat(parts, 1);
 }

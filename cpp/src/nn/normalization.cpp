@@ -1,7 +1,9 @@
 // BatchNorm2d, LocalResponseNorm, and Dropout.
+#include "autograd.h"
 #include "check.h"
 #include "nn/fields.h"
 #include "nn/init.h"
+#include "tensor_impl.h"
 
 namespace cnnx {
 
@@ -37,7 +39,10 @@ Tensor BatchNorm2d::forward(const Tensor& x) {
   const bool use_batch = training_ || !mean.defined() || !var.defined();
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"),
                               {.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps});
-  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined()) count.fill_(count.item() + 1);
+  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined() && !is_recomputing()) {
+    count.impl()->storage->bump_version();
+    ++*count.data<int64_t>();
+  }
   return y;
 }
 

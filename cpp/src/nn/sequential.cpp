@@ -30,7 +30,7 @@ Sequential::Sequential(std::vector<std::shared_ptr<Module>> modules) {
 
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
-  for (const auto& module : children_snapshot()) y = module->forward(y);
+  for (const auto& module : children_snapshot()) y = ModulePtr(module)(y);
   return y;
 }
 
