@@ -40,8 +40,8 @@ py::dict stats_of(const Device& device) {
     return named;
   };
   return py::dict(py::arg("current") = stats.current, py::arg("peak") = stats.peak, py::arg("cached") = stats.cached,
-                  py::arg("reserved_peak") = stats.reserved_peak, py::arg("by_kind") = kinds(stats.by_kind),
-                  py::arg("peak_by_kind") = kinds(stats.peak_by_kind));
+                  py::arg("resident") = stats.resident, py::arg("resident_peak") = stats.resident_peak,
+                  py::arg("by_kind") = kinds(stats.by_kind), py::arg("peak_by_kind") = kinds(stats.peak_by_kind));
 }
 
 struct KindArg {

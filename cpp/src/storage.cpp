@@ -97,41 +97,46 @@ class CachingAllocator {
     caching_ = !(text && text[0] == '0');
   }
 
-  void* allocate(size_t bytes, MemoryKind kind) {
+  Block allocate(size_t bytes, MemoryKind kind) {
     if (bytes > source_.largest) throw OutOfMemory(bytes);
     const SizeClass want = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    void* block = take(want);
-    if (!block) {
+    Block block = take(want);
+    if (!block.data) {
       trim(want.bytes);
-      block = source_.acquire(want.bytes);
-      if (!block) {
+      block = {source_.acquire(want.bytes), 0};
+      if (!block.data) {
         release_all();
-        block = source_.acquire(want.bytes);
-        if (!block) throw OutOfMemory(bytes);
+        block = {source_.acquire(want.bytes), 0};
+        if (!block.data) throw OutOfMemory(bytes);
       }
+    }
+    if (bytes > block.touched) {
+      stats_.resident += static_cast<long long>(bytes - block.touched);
+      stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
+      block.touched = bytes;
     }
     add(kind, static_cast<long long>(want.bytes));
     if (stats_.current > stats_.peak) {
       stats_.peak = stats_.current;
       stats_.peak_by_kind = stats_.by_kind;
     }
-    stats_.reserved_peak = std::max(stats_.reserved_peak, stats_.current + stats_.cached);
     high_water_ = std::max(high_water_, stats_.current);
     return block;
   }
 
-  void deallocate(void* block, size_t bytes, MemoryKind kind) noexcept {
+  void deallocate(const Block& block, size_t bytes, MemoryKind kind) noexcept {
     const SizeClass have = size_class(bytes);
     const std::lock_guard lock(mutex_);
     add(kind, -static_cast<long long>(have.bytes));
-    std::vector<void*>& list = free_[have.index];
+    std::vector<Block>& list = free_[have.index];
     if (caching_ && (list.size() < list.capacity() || grow(list))) {
       list.push_back(block);
       class_bytes_[have.index] = have.bytes;
       stats_.cached += static_cast<long long>(have.bytes);
     } else {
-      source_.release(block, have.bytes);
+      stats_.resident -= static_cast<long long>(block.touched);
+      source_.release(block.data, have.bytes);
     }
   }
 
@@ -150,7 +155,7 @@ class CachingAllocator {
     const std::lock_guard lock(mutex_);
     stats_.peak = stats_.current;
     stats_.peak_by_kind = stats_.by_kind;
-    stats_.reserved_peak = stats_.current + stats_.cached;
+    stats_.resident_peak = stats_.resident;
   }
   /// Afterwards the allocator is as in a new process that holds the same live buffers.
   void empty() {
@@ -166,7 +171,7 @@ class CachingAllocator {
     stats_.by_kind[static_cast<size_t>(kind)] += bytes;
   }
 
-  static bool grow(std::vector<void*>& list) noexcept {
+  static bool grow(std::vector<Block>& list) noexcept {
     try {
       list.reserve(std::max<size_t>(16, list.size() * 2));
       return true;
@@ -175,18 +180,20 @@ class CachingAllocator {
     }
   }
 
-  void* take(const SizeClass& want) {
-    std::vector<void*>& list = free_[want.index];
-    if (list.empty()) return nullptr;
-    void* block = list.back();
+  Block take(const SizeClass& want) {
+    std::vector<Block>& list = free_[want.index];
+    if (list.empty()) return {};
+    const Block block = list.back();
     list.pop_back();
     stats_.cached -= static_cast<long long>(want.bytes);
     return block;
   }
 
   void release_one(size_t index) {
-    source_.release(free_[index].back(), class_bytes_[index]);
+    const Block block = free_[index].back();
     free_[index].pop_back();
+    source_.release(block.data, class_bytes_[index]);
+    stats_.resident -= static_cast<long long>(block.touched);
     stats_.cached -= static_cast<long long>(class_bytes_[index]);
   }
 
@@ -205,7 +212,7 @@ class CachingAllocator {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<void*>, 64 * 8> free_;
+  std::array<std::vector<Block>, 64 * 8> free_;
   std::array<size_t, 64 * 8> class_bytes_{};
   MemoryStats stats_;
   long long high_water_ = 0;
@@ -241,7 +248,7 @@ MemoryKindGuard::~MemoryKindGuard() { default_kind = previous_; }
 AllocationBudget::AllocationBudget(size_t bytes) { budget = bytes; }
 AllocationBudget::~AllocationBudget() { budget = kUnlimited; }
 
-void* allocate(size_t bytes, Device device, MemoryKind kind) {
+Block allocate(size_t bytes, Device device, MemoryKind kind) {
   if (budget != kUnlimited) {
     check(bytes <= budget, "load",
           "the described model needs more memory than the file's tensors fill. The file is damaged.");
@@ -251,23 +258,23 @@ void* allocate(size_t bytes, Device device, MemoryKind kind) {
   return allocator(device).allocate(bytes, kind);
 }
 
-void deallocate(void* data, size_t bytes, Device device, MemoryKind kind) noexcept {
-  allocator(device).deallocate(data, bytes, kind);
+void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept {
+  allocator(device).deallocate(block, bytes, kind);
 }
 
 Storage::Storage(size_t bytes, Device device)
     : bytes_(bytes), device_(device == Device() ? default_device : device), kind_(default_kind) {
-  data_ = allocate(bytes, device_, kind_);
+  block_ = allocate(bytes, device_, kind_);
 }
 
 Storage::Storage(void* data, size_t bytes, Device device, std::function<void()> release)
-    : data_(data), bytes_(bytes), device_(device), release_(std::move(release)) {}
+    : block_{data, bytes}, bytes_(bytes), device_(device), release_(std::move(release)) {}
 
 Storage::~Storage() {
   if (release_) {
     release_();
   } else {
-    deallocate(data_, bytes_, device_, kind_);
+    deallocate(block_, bytes_, device_, kind_);
   }
 }
 

@@ -9,6 +9,12 @@
 
 namespace cnnx {
 
+/// Memory of the allocator, and how many bytes of it have been asked for so far: those take memory of the machine.
+struct Block {
+  void* data = nullptr;
+  size_t touched = 0;
+};
+
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
 class Storage {
  public:
@@ -18,7 +24,7 @@ class Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const { return block_.data; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   /// Moves the buffer to another kind in the allocator's books.
@@ -27,7 +33,7 @@ class Storage {
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
-  void* data_ = nullptr;
+  Block block_;
   size_t bytes_ = 0;
   Device device_;
   MemoryKind kind_ = MemoryKind::kActivation;
@@ -59,7 +65,7 @@ class AllocationBudget {
 bool is_dry_run();
 
 /// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
-void* allocate(size_t bytes, Device device, MemoryKind kind);
-void deallocate(void* data, size_t bytes, Device device, MemoryKind kind) noexcept;
+Block allocate(size_t bytes, Device device, MemoryKind kind);
+void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept;
 
 }  // namespace cnnx

@@ -18,8 +18,9 @@ __all__ = [
     "current",
     "empty_cache",
     "peak",
-    "reserved_peak",
     "reset_peak",
+    "resident",
+    "resident_peak",
     "set_workspace_limit",
     "workspace_limit",
 ]
@@ -43,9 +44,14 @@ def cached(device: str = "cpu") -> int:
     return int(_core._memory_stats(device)["cached"])
 
 
-def reserved_peak(device: str = "cpu") -> int:
-    """The most that live and cached buffers together had since the start or the last ``reset_peak()``."""
-    return int(_core._memory_stats(device)["reserved_peak"])
+def resident(device: str = "cpu") -> int:
+    """Bytes of the machine's memory that live and cached buffers take."""
+    return int(_core._memory_stats(device)["resident"])
+
+
+def resident_peak(device: str = "cpu") -> int:
+    """The largest value of ``resident()`` since the start or the last ``reset_peak()``."""
+    return int(_core._memory_stats(device)["resident_peak"])
 
 
 def reset_peak(device: str = "cpu") -> None:

@@ -74,7 +74,10 @@ struct MemoryStats {
   long long current = 0;
   long long peak = 0;
   long long cached = 0;
-  long long reserved_peak = 0;  ///< The most that live and cached buffers together had.
+  /// What live and cached buffers take of the machine's memory, and the most that was. The end of a buffer, rounded up
+  /// to its size class, takes nothing before somebody asks for so much.
+  long long resident = 0;
+  long long resident_peak = 0;
   std::array<long long, kMemoryKinds> by_kind{};
   std::array<long long, kMemoryKinds> peak_by_kind{};  ///< At the first moment of the peak.
 };

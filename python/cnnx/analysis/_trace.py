@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from .. import _core
 from .._core import Device, Module, Tensor
@@ -52,6 +52,11 @@ def input_dtype(model: Module) -> Any:
     return next((p.dtype for p in model.parameters()), _core.float32)
 
 
+def shape_of(tensor: Tensor) -> Shape:
+    """Its shape, with the type that it has."""
+    return tuple(cast(Sequence[int], tensor.shape))
+
+
 @dataclass(eq=False)
 class Call:
     """One call of a module in a dry run."""
@@ -70,17 +75,17 @@ class Call:
 
     @property
     def input_shape(self) -> Shape:
-        return tuple(self.inputs[0].shape) if self.inputs else ()
+        return shape_of(self.inputs[0]) if self.inputs else ()
 
     @property
     def output_shape(self) -> Shape:
-        return tuple(self.outputs[0].shape) if self.outputs else ()
+        return shape_of(self.outputs[0]) if self.outputs else ()
 
     def walk(self) -> Iterator[Call]:
-        """This call and those inside it, in the order in which they began."""
-        yield self
+        """This call and those inside it, in the order in which they ended."""
         for call in self.calls:
             yield from call.walk()
+        yield self
 
 
 class _Recorder:
@@ -127,6 +132,3 @@ def trace(op: str, model: Module, input_shape: Sequence[int], training: bool = F
             twin(x)
     assert recorder.root is not None
     return recorder.root
-
-
-OutputLoss = Callable[[Any], Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _core, functional, optim
 from .._core import Module, Tensor
 from .._modes import no_grad
-from ._trace import BATCH, OPTIMIZER, check_input_shape, dry_run, input_dtype, meta_copy
+from ._trace import BATCH, OPTIMIZER, check_input_shape, dry_run, input_dtype, meta_copy, shape_of
 from ._units import format_bytes, parse_bytes
 
 __all__ = ["MemoryReport", "memory_report", "suggest_batch_size"]
@@ -35,7 +35,7 @@ class MemoryReport:
         mode: "train" or "infer".
         batch_size: images at a time.
         peak: the most that the allocator's live buffers come to: ``cnnx.memory.peak()`` of the real run.
-        reserved: the most that the allocator holds, with the buffers it keeps for reuse: what the process grows by.
+        resident: the most that live buffers and those kept for reuse take of the machine: what the process grows by.
         activations: outputs of layers, their gradients, and what else the backward pass keeps.
         parameters: parameters and buffers such as running statistics.
         gradients: those of the parameters.
@@ -49,7 +49,7 @@ class MemoryReport:
     mode: str
     batch_size: int
     peak: int
-    reserved: int
+    resident: int
     activations: int
     parameters: int
     gradients: int
@@ -82,7 +82,7 @@ class MemoryReport:
         for name, size in self.parts.items():
             lines.append(f"  {name:<40}{format_bytes(size):>12}  {detail.get(name, '')}".rstrip())
         lines.append(f"  {'peak':<40}{format_bytes(self.peak):>12}")
-        lines.append(f"  {'peak with buffers kept for reuse':<40}{format_bytes(self.reserved):>12}")
+        lines.append(f"  {'memory that the process takes':<40}{format_bytes(self.resident):>12}")
         return "\n".join(lines)
 
 
@@ -107,7 +107,7 @@ def _scores(outputs: Any) -> list[Tensor]:
 
 
 def _targets(outputs: Any) -> Tensor:
-    shape = _scores(outputs)[0].shape
+    shape = shape_of(_scores(outputs)[0])
     return _core.zeros((shape[0], *shape[2:]), dtype="int64")
 
 
@@ -131,7 +131,7 @@ def _train(
         loss.backward()
         with _core._MemoryKind(OPTIMIZER):
             optimizer.step()
-    kinds = _core._memory_stats("meta")["by_kind"]
+    kinds: dict[str, int] = _core._memory_stats("meta")["by_kind"]
     return int(kinds["gradients"] + kinds["optimizer"])
 
 
@@ -194,7 +194,7 @@ def memory_report(
         raise ValueError(f"[{op}] batch_size must be at least 1; got {batch_size!r}.")
     with dry_run():
         _core._empty_cache("meta")
-        before = _core._memory_stats("meta")
+        before: dict[str, Any] = _core._memory_stats("meta")
         twin = meta_copy(model).train(mode == "train")
         with _core._MemoryKind(BATCH):
             x = _core.zeros((batch_size, *shape), dtype=input_dtype(twin))
@@ -206,14 +206,14 @@ def memory_report(
         _core._empty_cache("meta")
         _core._reset_peak_memory("meta")
         state = _train(twin, x, targets, make, loss or _loss) if mode == "train" else _infer(twin, x)
-        after = _core._memory_stats("meta")
+        after: dict[str, Any] = _core._memory_stats("meta")
         kinds = {name: size - before["by_kind"][name] for name, size in after["peak_by_kind"].items()}
         parameters = after["by_kind"]["parameters"] - before["by_kind"]["parameters"]
         return MemoryReport(
             mode=mode,
             batch_size=batch_size,
             peak=after["peak"] - before["current"],
-            reserved=after["reserved_peak"] - before["current"],
+            resident=after["resident_peak"] - before["resident"],
             **kinds,
             parameter_bytes=sum(p.numel() * p.dtype.itemsize for p in twin.parameters()),
             state_bytes=parameters + state,
@@ -249,7 +249,7 @@ def suggest_batch_size(
         >>> import cnnx
         >>> net = cnnx.models.cifar_net()
         >>> batch = cnnx.analysis.suggest_batch_size(net, (3, 32, 32), memory="100 MB")
-        >>> fits, beyond = (cnnx.analysis.memory_report(net, (3, 32, 32), n).reserved for n in (batch, batch + 1))
+        >>> fits, beyond = (cnnx.analysis.memory_report(net, (3, 32, 32), n).resident for n in (batch, batch + 1))
         >>> fits <= 100 * 2**20 < beyond
         True
     """
@@ -257,7 +257,7 @@ def suggest_batch_size(
     limit = parse_bytes(op, memory)
 
     def needed(batch: int) -> int:
-        return memory_report(model, input_shape, batch, optimizer, mode, loss).reserved
+        return memory_report(model, input_shape, batch, optimizer, mode, loss).resident
 
     smallest = 2 if mode == "train" and any(type(m).__name__.startswith("BatchNorm") for m in model.modules()) else 1
     at_least = needed(smallest)

@@ -252,7 +252,7 @@ def _linear_parameters(layers: list[Call]) -> Iterator[Finding]:
     if any(call.type == "Conv2d" for call in layers) and total and linear > _LARGE_SHARE * total:
         first = max(
             (call for call in layers if call.type == "Linear"), key=lambda call: math.prod(call.module.weight.shape)
-        )  # type: ignore[attr-defined]
+        )
         yield Finding(
             "linear-parameters",
             first.path,

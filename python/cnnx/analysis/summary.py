@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._core import Module
-from ._trace import Call, Shape, check_input_shape, trace
+from ._trace import Call, Shape, check_input_shape, shape_of, trace
 from ._units import format_bytes, format_count, format_volume
 from .receptive import ReceptiveField, follow, pair
 
@@ -141,11 +141,12 @@ def _flops(call: Call, weight_values: int) -> int:
         bias = values if getattr(module, "bias", None) is not None else 0
         if kind == "LocallyConnected2d":
             return 2 * weight_values + bias
-        weight = module.weight.shape
+        weight = shape_of(module.weight)
+        weight_size = math.prod(weight)
         positions = math.prod((call.input_shape if kind == "ConvTranspose2d" else call.output_shape)[2:])
         if kind == "Linear":
             return 2 * weight[1] * values + bias
-        return 2 * math.prod(weight) * positions + bias
+        return 2 * weight_size * positions + bias
     if kind in ("MaxPool2d", "AvgPool2d", "LPPool2d"):
         return values * math.prod(pair(module.kernel_size))
     if kind in _POOLINGS:
@@ -214,14 +215,14 @@ def summary(model: Module, input_shape: Sequence[int] = (3, 224, 224), style: st
         >>> first.activations, first.unshared_parameters, first.parameters
         (290400, 105705600, 34944)
         >>> print(cnnx.analysis.summary(cnnx.models.lenet5(), (1, 32, 32), style="notes"))
-        INPUT:    [32x32x1]    memory: 32*32*1=1024   weights: 0
-        CONV5-6:  [28x28x6]    memory: 28*28*6=4704   weights: (5*5*1)*6 = 150
-        POOL2:    [14x14x6]    memory: 14*14*6=1176   weights: 0
-        CONV5-16: [10x10x16]   memory: 10*10*16=1600  weights: (5*5*6)*16 = 2,400
-        POOL2:    [5x5x16]     memory: 5*5*16=400     weights: 0
-        FC:       [1x1x120]    memory: 120            weights: 5*5*16*120 = 48,000
-        FC:       [1x1x84]     memory: 84             weights: 120*84 = 10,080
-        FC:       [1x1x10]     memory: 10             weights: 84*10 = 840
+        INPUT:    [32x32x1]   memory: 32*32*1=1024   weights: 0
+        CONV5-6:  [28x28x6]   memory: 28*28*6=4704   weights: (5*5*1)*6 = 150
+        POOL2:    [14x14x6]   memory: 14*14*6=1176   weights: 0
+        CONV5-16: [10x10x16]  memory: 10*10*16=1600  weights: (5*5*6)*16 = 2,400
+        POOL2:    [5x5x16]    memory: 5*5*16=400     weights: 0
+        FC:       [1x1x120]   memory: 120            weights: 5*5*16*120 = 48,000
+        FC:       [1x1x84]    memory: 84             weights: 120*84 = 10,080
+        FC:       [1x1x10]    memory: 10             weights: 84*10 = 840
         TOTAL memory: 9,118 values * 4 bytes = 35.6 KiB an image (forward only; about twice that with backward)
         TOTAL weights: 61,470, and 236 biases: 61,706 parameters
 
@@ -238,14 +239,10 @@ def summary(model: Module, input_shape: Sequence[int] = (3, 224, 224), style: st
     counter = _Counter()
     rows = []
     for call in root.walk():
-        if not _makes_volume(call):
-            own = counter.count(call.module)
-            if own == (0, 0):
-                continue
-            weights, biases = own
-        else:
-            weights, biases = counter.count(call.module)
-        values = sum(math.prod(output.shape[1:]) for output in call.outputs) if _makes_volume(call) else 0
+        weights, biases = counter.count(call.module)
+        if not _makes_volume(call) and not weights + biases:
+            continue
+        values = sum(math.prod(shape_of(output)[1:]) for output in call.outputs) if _makes_volume(call) else 0
         neurons = math.prod(call.output_shape[1:])
         unshared = None
         if call.type == "Conv2d":
