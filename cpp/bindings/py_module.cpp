@@ -108,7 +108,10 @@ int visit_children(const Module& module, visitproc visit, void* arg) {
 
 /// The module of a Python object that is the module's only owner, else null.
 Module* owned_module(PyObject* self) {
-  auto value = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder();
+  auto* const instance = reinterpret_cast<py::detail::instance*>(self);
+  // The first object of a class is known to the collector before it has room for a module.
+  if (!instance->simple_layout && !instance->nonsimple.status) return nullptr;
+  auto value = instance->get_value_and_holder();
   if (!value.holder_constructed() || value.holder<py::smart_holder>().vptr.use_count() != 1) return nullptr;
   return py::cast<Module*>(py::handle(self));
 }

@@ -221,8 +221,9 @@ def test_fields_of_the_notes() -> None:
         ("alexnet", {"variant": "notes"}, (3, 227, 227), "features.14", 195, 32),
         ("alexnet", {"variant": "notes"}, (3, 227, 227), "", 355, 32),
         ("resnet18", {}, (3, 224, 224), "layer4", 435, 32),
-        ("resnet50", {}, (3, 224, 224), "layer4", 427 + 56, 32),
-        ("googlenet", {"variant": "2014"}, (3, 224, 224), "inception5b", 907, 32),
+        ("resnet50", {}, (3, 224, 224), "layer4", 427, 32),
+        ("googlenet", {"variant": "2014"}, (3, 224, 224), "inception5b", 715, 32),
+        ("googlenet", {"variant": "2014"}, (3, 224, 224), "avgpool", 907, 32),
     ],
 )
 def test_fields_of_the_case_studies(

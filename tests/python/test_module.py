@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -233,3 +235,14 @@ def test_exceptions_of_python_modules_pass_through_cpp():
 
     with pytest.raises(KeyError, match="mine"):
         cnnx.Sequential(cnnx.Sequential(Failing()))(cnnx.ones(1))
+
+
+def test_collection_while_the_first_object_of_a_class_is_made():
+    script = """
+import gc, cnnx
+gc.set_threshold(1)
+for i in range(200):
+    kind = type(f"Net{i}", (cnnx.Module,), {})
+    kind(); kind()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
