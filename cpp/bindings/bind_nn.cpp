@@ -10,9 +10,57 @@ namespace {
 
 // ---- Module
 
+/// The tensors among arguments or results.
+std::vector<Tensor> tensors_in(py::handle values) {
+  std::vector<Tensor> found;
+  if (py::isinstance<Tensor>(values)) {
+    found.push_back(values.cast<Tensor>());
+  } else if (py::isinstance<py::tuple>(values) || py::isinstance<py::list>(values)) {
+    for (const py::handle value : values) {
+      if (py::isinstance<Tensor>(value)) found.push_back(value.cast<Tensor>());
+    }
+  }
+  return found;
+}
+
+py::object call_checkpointed(py::handle self, const py::args& args, const py::kwargs& kwargs) {
+  if (args.size() != 1 || !kwargs.empty() || !py::isinstance<Tensor>(args[0]))
+    throw py::type_error("[checkpoint] a checkpointed module takes one tensor; got other arguments.");
+  const ModulePtr module(self.cast<std::shared_ptr<Module>>());
+  const auto x = args[0].cast<Tensor>();
+  Tensor y;
+  {
+    const py::gil_scoped_release release;
+    y = module(x);
+  }
+  return py::cast(y);
+}
+
 py::object call(py::handle self, const py::args& args, const py::kwargs& kwargs) {
-  module_of(self);
-  return self.attr("forward")(*args, **kwargs);
+  const Module& module = module_of(self);
+  if (module.is_checkpointed()) return call_checkpointed(self, args, kwargs);
+  Call frame(module);
+  std::vector<Tensor> inputs;
+  const auto set_inputs = [&] {
+    inputs = tensors_in(args);
+    frame.set_inputs(inputs);
+  };
+  try {
+    if (Call::is_watched()) {
+      set_inputs();
+      frame.enter();
+    }
+    py::object result = self.attr("forward")(*args, **kwargs);
+    if (Call::is_watched()) frame.leave(tensors_in(result));
+    return result;
+  } catch (py::error_already_set& error) {
+    set_inputs();
+    add_place(error, frame);
+    throw;
+  } catch (const std::runtime_error& error) {  // an observer's
+    if (typeid(error) != typeid(std::runtime_error)) throw;
+    throw std::runtime_error(frame.locate(error.what()));
+  }
 }
 
 py::object missing_forward(py::handle self, const py::args& args, const py::kwargs& kwargs) {
@@ -47,7 +95,7 @@ void convert(Module& module, const py::object& target) {
   if (py::isinstance<Device>(target)) return module.to(target.cast<Device>());
   if (py::isinstance<py::str>(target)) {
     const auto name = target.cast<std::string>();
-    if (name.starts_with("cpu") || name.starts_with("cuda")) return module.to(Device(name));
+    if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return module.to(Device(name));
   }
   DType dtype{};
   if (!load_dtype(target, dtype))
@@ -269,6 +317,8 @@ void bind_module(py::module_& m) {
           "Sets training mode for this module and its descendants: dropout and batch norm differ. Returns the module.")
       .def(
           "eval", [](py::handle self) { return py::object(self.attr("train")(false)); }, "The same as train(False).")
+      .def_property("checkpointed", &Module::is_checkpointed, &Module::set_checkpointed,
+                    "Whether the backward pass computes this module's activations again; see cnnx.checkpoint.")
       .def_property("training", &Module::training,
                     setter<Module>("training", [](Module& self, bool on) { self.set_training(on); }),
                     "Whether this module is in training mode.")

@@ -248,12 +248,6 @@ void bind_settings(py::module_& m) {
         "Threads that one operation may use; at first CNNX_NUM_THREADS, else what the machine grants.");
   m.def("cpu_isa", &cpu_isa_name, "Instruction set of the CPU kernels in use: \"generic\", \"avx2\" or \"avx512\".");
   m.def("_cuda_is_available", &cuda_is_available);
-  m.def("_memory_stats", [] {
-    const MemoryStats stats = memory_stats();
-    return py::make_tuple(stats.current, stats.peak, stats.cached);
-  });
-  m.def("_reset_peak_memory", &reset_peak_memory);
-  m.def("_empty_cache", &empty_cache);
 }
 
 }  // namespace

@@ -210,7 +210,19 @@ void bind_dtype_and_device(py::module_& m) {
   m.attr("bool") = DType::kBool;
   m.def("_dtype", [](const std::string& name) { return parse_dtype(name); });
 
-  py::class_<Device>(m, "Device", "Where a tensor lives: \"cpu\", \"cuda\" or \"cuda:N\". Compares equal to its name.")
+  py::class_<Device>(m, "Device",
+                     R"(Where a tensor lives: "cpu", "cuda", "cuda:N" or "meta". Compares equal to its name.
+
+Tensors on "meta" have shapes but no values, and take no memory. As a context manager the device stands in for "cpu", on
+this thread: what is made in the block is made there.
+
+Example:
+    >>> import cnnx
+    >>> with cnnx.Device("meta"):
+    ...     scores = cnnx.models.vgg16()(cnnx.empty(64, 3, 224, 224))
+    >>> scores.shape, str(scores.device)
+    ((64, 1000), 'meta')
+)")
       .def(py::init([](const std::string& name) { return Device(name); }), py::arg("name"))
       .def("__repr__", [](const Device& d) { return "Device(\"" + d.str() + "\")"; })
       .def("__str__", &Device::str)
@@ -223,7 +235,9 @@ void bind_dtype_and_device(py::module_& m) {
            })
       .def("__hash__", [](const Device& d) { return py::hash(py::str(d.str())); })
       .def_property_readonly(
-          "type", [](const Device& d) { return d.is_cuda() ? "cuda" : "cpu"; }, "\"cpu\" or \"cuda\".")
+          "type", [](const Device& d) { return d.is_cuda() ? "cuda" : d.str(); }, "\"cpu\", \"cuda\" or \"meta\".")
+      .def("__enter__", [](const Device& d) { enter_guard<DeviceGuard>(d); })
+      .def("__exit__", [](const Device&, const py::args&) { exit_guard<DeviceGuard>(); })
       .def_property_readonly("index", [](const Device& d) { return d.index; }, "Number of the device.");
 }
 
@@ -427,7 +441,7 @@ void bind_exchange(Class& cls) {
             if (py::isinstance<Device>(target)) return x.to(target.cast<Device>());
             if (py::isinstance<py::str>(target)) {
               const auto name = target.cast<std::string>();
-              if (name.starts_with("cpu") || name.starts_with("cuda")) return x.to(Device(name));
+              if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return x.to(Device(name));
             }
             DType dtype{};
             if (!load_dtype(target, dtype))

@@ -319,6 +319,21 @@ namespace cnnx::bindings {
 /// Releases the GIL for the whole call.
 using NoGil = py::call_guard<py::gil_scoped_release>;
 
+/// Guards of C++ scopes as Python's context managers: the guards that this thread is under.
+template <class Guard>
+std::vector<std::unique_ptr<Guard>>& guards() {
+  thread_local std::vector<std::unique_ptr<Guard>> entered;
+  return entered;
+}
+template <class Guard, class... Args>
+void enter_guard(const Args&... args) {
+  guards<Guard>().push_back(std::make_unique<Guard>(args...));
+}
+template <class Guard>
+void exit_guard() {
+  if (!guards<Guard>().empty()) guards<Guard>().pop_back();
+}
+
 inline Tensor or_undefined(const std::optional<Tensor>& tensor) { return tensor.value_or(Tensor()); }
 /// None for an undefined tensor.
 inline py::object or_none(const Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
@@ -339,5 +354,6 @@ void bind_nn(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_io(py::module_& m);
+void bind_analysis(py::module_& m);
 
 }  // namespace cnnx::bindings

@@ -74,7 +74,7 @@ bool is_row_major(const DLTensor& t) {
 }  // namespace
 
 py::capsule to_dlpack(const Tensor& tensor) {
-  auto exported = std::make_unique<Exported>(tensor);
+  auto exported = std::make_unique<Exported>(tensor.to(Device()));
   exported->shape.assign(tensor.shape().begin(), tensor.shape().end());
   exported->strides.resize(exported->shape.size());
   int64_t stride = 1;

@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, m) {
   cnnx::bindings::bind_resampling(m);
   cnnx::bindings::bind_optim(m);
   cnnx::bindings::bind_io(m);
+  cnnx::bindings::bind_analysis(m);
 }

@@ -48,6 +48,7 @@ py::dict get_state(py::handle self) {
   const auto attributes = py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr));
   return py::dict(py::arg("parameters") = parameters, py::arg("buffers") = buffers, py::arg("children") = children,
                   py::arg("shared") = shared_tensors(module), py::arg("training") = module.training(),
+                  py::arg("checkpointed") = module.is_checkpointed(),
                   py::arg("attributes") = py::dict(attributes.attr("copy")()));
 }
 
@@ -68,6 +69,7 @@ void set_state(py::handle self, const py::dict& state) {
   for (const auto& [name, child] : state["children"].cast<Module::NamedModules>()) module.register_module(name, child);
   share_again(module, state["shared"]);
   module.set_training(state["training"].cast<bool>());
+  module.set_checkpointed(state.contains("checkpointed") && state["checkpointed"].cast<bool>());
   const auto attributes = state["attributes"].cast<py::dict>();
   py::reinterpret_steal<py::dict>(PyObject_GenericGetDict(self.ptr(), nullptr)).attr("update")(attributes);
   if (auto* python = dynamic_cast<PythonModule*>(&module); python && attributes.contains("forward"))
@@ -82,6 +84,7 @@ py::object rebuild(const py::type& cls, const py::dict& fields) {
   }
   py::object self = cls.attr("__new__")(cls);
   const init::SkipGuard skip;
+  const DeviceGuard guard("meta");  // set_state replaces the tensors
   py::handle(reinterpret_cast<PyObject*>(info->type)).attr("__init__")(self, **fields);
   return self;
 }

@@ -45,12 +45,30 @@ std::string PythonModule::class_name(const void* base, const std::type_info& typ
   return self ? py::type::handle_of(self).attr("__name__").cast<std::string>() : "Module";
 }
 
+py::object PythonModule::call_forward(const py::object& method, const Tensor& x) {
+  try {
+    return method(x);
+  } catch (py::error_already_set& error) {
+    if (const Call* call = Call::current()) add_place(error, *call);
+    throw;
+  }
+}
+
 Tensor PythonModule::as_tensor(const py::object& result, const std::string& class_name) {
   if (!py::isinstance<Tensor>(result)) {
     throw py::type_error("[module] forward of " + class_name + " must return a Tensor here; got " +
                          py::type::handle_of(result).attr("__name__").cast<std::string>() + ".");
   }
   return result.cast<Tensor>();
+}
+
+void add_place(py::error_already_set& error, const Call& call) {
+  const PyObject* type = error.type().ptr();  // exactly: others may carry more than text
+  if (type != PyExc_ValueError && type != PyExc_IndexError && type != PyExc_RuntimeError) return;
+  const auto arguments = py::getattr(error.value(), "args").cast<py::tuple>();
+  if (arguments.size() != 1 || !py::isinstance<py::str>(arguments[0])) return;
+  const auto message = arguments[0].cast<std::string>();
+  if (message.starts_with('[')) error.value().attr("args") = py::make_tuple(call.locate(message));
 }
 
 bool is_initialised(py::handle self) {
@@ -90,7 +108,10 @@ int visit_children(const Module& module, visitproc visit, void* arg) {
 
 /// The module of a Python object that is the module's only owner, else null.
 Module* owned_module(PyObject* self) {
-  auto value = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder();
+  auto* const instance = reinterpret_cast<py::detail::instance*>(self);
+  // The first object of a class is known to the collector before it has room for a module.
+  if (!instance->simple_layout && !instance->nonsimple.status) return nullptr;
+  auto value = instance->get_value_and_holder();
   if (!value.holder_constructed() || value.holder<py::smart_holder>().vptr.use_count() != 1) return nullptr;
   return py::cast<Module*>(py::handle(self));
 }

@@ -25,6 +25,8 @@ class PythonModule {
   /// The overriding method, or null. Needs the GIL.
   static py::object find_override(const void* base, const std::type_info& type, const char* name);
   static std::string class_name(const void* base, const std::type_info& type);
+  /// method(x), with the module's place in the messages of the library's errors.
+  static py::object call_forward(const py::object& method, const Tensor& x);
   static Tensor as_tensor(const py::object& result, const std::string& class_name);
 
  private:
@@ -40,7 +42,7 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
   Tensor forward(const Tensor& x) override {
     if (customised()) {
       const py::gil_scoped_acquire gil;
-      if (const py::object method = override_of("forward")) return as_tensor(method(x), type_name());
+      if (const py::object method = override_of("forward")) return as_tensor(call_forward(method, x), type_name());
     }
     return Base::forward(x);
   }
@@ -75,6 +77,9 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
 
 /// Whether Python's method resolution has already chosen this method: C++'s must not look again.
 inline bool is_python(const Module& module) { return dynamic_cast<const PythonModule*>(&module) != nullptr; }
+
+/// Adds the place of a call to the message of the library's own errors.
+void add_place(py::error_already_set& error, const Call& call);
 
 /// The module, or an error if __init__ has not run.
 Module& module_of(py::handle self);

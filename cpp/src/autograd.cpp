@@ -5,7 +5,9 @@
 #include <atomic>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
+#include "anomaly.h"
 #include "check.h"
 #include "tensor_impl.h"
 
@@ -13,6 +15,7 @@ namespace cnnx {
 namespace {
 
 thread_local bool grad_enabled = true;
+thread_local bool recomputing = false;
 std::atomic<uint64_t> next_seq{1};
 
 /// All nodes that can be reached from root, newest first. Newest first is a topological order: inputs are older.
@@ -38,6 +41,7 @@ void accumulate_leaf(Node& leaf, Tensor grad) {
   } else {
     const bool is_ours = grad.impl().use_count() == 1 && grad.impl()->storage.use_count() == 1;
     leaf.grad = is_ours ? std::move(grad) : grad.clone();
+    leaf.grad.impl()->storage->set_kind(MemoryKind::kGradient);
   }
 }
 
@@ -62,6 +66,7 @@ void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
       continue;
     }
     Gradients grads = node->backward(grad);
+    if (detects_anomaly()) check_gradients(*node, grad, grads);
     grad = {};
     for (size_t i = 0; i < grads.size(); ++i) {
       if (!grads[i].defined() || !node->inputs[i]) continue;
@@ -111,6 +116,14 @@ const Tensor& Saved::get(const char* op) const {
 
 bool is_grad_enabled() { return grad_enabled; }
 void set_grad_enabled(bool on) { grad_enabled = on; }
+RecomputeGuard::RecomputeGuard()
+    : was_recording_(std::exchange(grad_enabled, true)), was_recomputing_(std::exchange(recomputing, true)) {}
+RecomputeGuard::~RecomputeGuard() {
+  grad_enabled = was_recording_;
+  recomputing = was_recomputing_;
+}
+bool is_recomputing() { return recomputing; }
+
 NoGradGuard::NoGradGuard() : previous_(grad_enabled) { grad_enabled = false; }
 NoGradGuard::~NoGradGuard() { grad_enabled = previous_; }
 
@@ -125,6 +138,7 @@ Tensor record(const char* op, Tensor output, std::initializer_list<const Tensor*
   auto node = new_node(op, std::move(backward));
   node->inputs.reserve(inputs.size());
   for (const Tensor* x : inputs) node->inputs.push_back(x->defined() ? x->impl()->node : nullptr);
+  if (detects_anomaly()) check_output(*node, output);
   output.impl()->node = std::move(node);
   return output;
 }
@@ -132,6 +146,7 @@ Tensor record(const char* op, Tensor output, std::initializer_list<const Tensor*
 Tensor record(const char* op, Tensor output, std::span<const Tensor> inputs, BackwardFn backward) {
   auto node = new_node(op, std::move(backward));
   for (const Tensor& x : inputs) node->inputs.push_back(x.impl()->node);
+  if (detects_anomaly()) check_output(*node, output);
   output.impl()->node = std::move(node);
   return output;
 }

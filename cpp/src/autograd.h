@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "cnnx/tensor.h"
@@ -21,7 +22,8 @@ struct Node {
   std::vector<std::shared_ptr<Node>> inputs;  // null for inputs without a gradient
   BackwardFn backward;                        // empty for leaves
   bool freed = false;
-  Tensor grad;  // leaves only
+  Tensor grad;        // leaves only
+  std::string place;  // of the layer that recorded it; under set_detect_anomaly() only
 
   bool is_leaf() const { return seq == 0; }
   ~Node();
@@ -49,6 +51,19 @@ bool grad_needed(std::span<const Tensor> inputs);
 /// Attaches a node to the output and returns it.
 Tensor record(const char* op, Tensor output, std::initializer_list<const Tensor*> inputs, BackwardFn backward);
 Tensor record(const char* op, Tensor output, std::span<const Tensor> inputs, BackwardFn backward);
+
+/// While one lives, this thread runs a forward pass for the second time: it records, and must leave no other trace.
+class RecomputeGuard {
+ public:
+  RecomputeGuard();
+  ~RecomputeGuard();
+  RecomputeGuard(const RecomputeGuard&) = delete;
+  RecomputeGuard& operator=(const RecomputeGuard&) = delete;
+
+ private:
+  bool was_recording_, was_recomputing_;
+};
+bool is_recomputing();
 
 /// a += b where a's buffer belongs to the tape alone, else a new tensor.
 Tensor accumulate(Tensor a, const Tensor& b);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cnnx/device.h"
+#include "mute.h"
 
 namespace cnnx {
 
@@ -35,8 +36,7 @@ CpuIsa cpu_isa();
 [[noreturn]] void raise_no_cuda();
 
 template <class Kernels>
-const Kernels& kernels(Device device) {
-  if (device.is_cuda()) raise_no_cuda();
+const Kernels& cpu_kernels() {
 #if defined(__x86_64__) || defined(_M_X64)
   switch (cpu_isa()) {
     case CpuIsa::kAvx512: return avx512::table<Kernels>();
@@ -45,6 +45,16 @@ const Kernels& kernels(Device device) {
   }
 #endif
   return generic::table<Kernels>();
+}
+
+template <class Kernels>
+const Kernels& kernels(Device device) {
+  if (device.is_cuda()) raise_no_cuda();
+  if (device.is_meta()) {
+    static const Kernels muted = mute(cpu_kernels<Kernels>());
+    return muted;
+  }
+  return cpu_kernels<Kernels>();
 }
 
 }  // namespace cnnx

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "cnnx/tensor.h"
 
@@ -29,8 +30,37 @@ struct Philox {
   }
 };
 
-/// A fresh stream of the global generator.
+/// A fresh stream of the global generator; or of the tape that is in use on this thread.
 Philox next_stream();
+
+/// The streams that a piece of work draws, kept to draw the same again.
+class StreamTape {
+ public:
+  Philox record(const Philox& stream);
+  /// Raises std::runtime_error behind the last one.
+  Philox replay();
+  void rewind() { next_ = 0; }
+
+ private:
+  std::vector<Philox> streams_;
+  size_t next_ = 0;
+};
+
+/// While one lives, this thread's streams are kept on a tape, or come from it.
+class StreamTapeGuard {
+ public:
+  enum class Mode : unsigned char { kRecord, kReplay };
+  StreamTapeGuard(StreamTape& tape, Mode mode);
+  ~StreamTapeGuard();
+  StreamTapeGuard(const StreamTapeGuard&) = delete;
+  StreamTapeGuard& operator=(const StreamTapeGuard&) = delete;
+  Philox next();
+
+ private:
+  StreamTape& tape_;
+  Mode mode_;
+  StreamTapeGuard* outer_;
+};
 
 /// Fill a floating tensor in place with values of a fresh stream.
 void fill_uniform(Tensor& x, double low, double high);

@@ -7,15 +7,18 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if !defined(_WIN32)
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #endif
 
@@ -61,45 +64,87 @@ class OutOfMemory : public std::bad_alloc {
   std::string text_;
 };
 
+/// Where the blocks of a device come from.
+struct BlockSource {
+  void* (*acquire)(size_t bytes);  // null if there are none
+  void (*release)(void* block, size_t bytes);
+  size_t largest;  // block
+};
+
+BlockSource cpu_blocks() {
+  return {[](size_t bytes) { return ::operator new(bytes, kAlignment, std::nothrow); },
+          [](void* block, size_t) { ::operator delete(block, kAlignment); }, physical_memory()};
+}
+
+/// Address space for the "meta" device: it reads as zeros and takes no memory unless it is written to.
+BlockSource meta_blocks() {
+#if !defined(_WIN32)
+  return {[](size_t bytes) {
+            void* block =
+                mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            return block == MAP_FAILED ? nullptr : block;
+          },
+          [](void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46};
+#else
+  return cpu_blocks();
+#endif
+}
+
 class CachingAllocator {
  public:
-  CachingAllocator() {
+  explicit CachingAllocator(const BlockSource& source) : source_(source) {
     const char* text = std::getenv("CNNX_CACHE");
     caching_ = !(text && text[0] == '0');
   }
 
-  void* allocate(size_t bytes) {
-    if (bytes > physical_memory_) throw OutOfMemory(bytes);
+  Block allocate(size_t bytes, MemoryKind kind) {
+    if (bytes > source_.largest) throw OutOfMemory(bytes);
     const SizeClass want = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    void* block = take(want);
-    if (!block) {
+    Block block = take(want);
+    if (!block.data) {
       trim(want.bytes);
-      block = ::operator new(want.bytes, kAlignment, std::nothrow);
-      if (!block) {
+      block = {source_.acquire(want.bytes), 0};
+      if (!block.data) {
         release_all();
-        block = ::operator new(want.bytes, kAlignment, std::nothrow);
-        if (!block) throw OutOfMemory(bytes);
+        block = {source_.acquire(want.bytes), 0};
+        if (!block.data) throw OutOfMemory(bytes);
       }
     }
-    stats_.current += static_cast<long long>(want.bytes);
-    stats_.peak = std::max(stats_.peak, stats_.current);
+    if (bytes > block.touched) {
+      stats_.resident += static_cast<long long>(bytes - block.touched);
+      stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
+      block.touched = bytes;
+    }
+    add(kind, static_cast<long long>(want.bytes));
+    if (stats_.current > stats_.peak) {
+      stats_.peak = stats_.current;
+      stats_.peak_by_kind = stats_.by_kind;
+    }
     high_water_ = std::max(high_water_, stats_.current);
     return block;
   }
 
-  void deallocate(void* block, size_t bytes) noexcept {
+  void deallocate(const Block& block, size_t bytes, MemoryKind kind) noexcept {
     const SizeClass have = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    stats_.current -= static_cast<long long>(have.bytes);
-    std::vector<void*>& list = free_[have.index];
+    add(kind, -static_cast<long long>(have.bytes));
+    std::vector<Block>& list = free_[have.index];
     if (caching_ && (list.size() < list.capacity() || grow(list))) {
       list.push_back(block);
       class_bytes_[have.index] = have.bytes;
       stats_.cached += static_cast<long long>(have.bytes);
     } else {
-      ::operator delete(block, kAlignment);
+      stats_.resident -= static_cast<long long>(block.touched);
+      source_.release(block.data, have.bytes);
     }
+  }
+
+  void move(size_t bytes, MemoryKind from, MemoryKind to) {
+    const auto size = static_cast<long long>(size_class(bytes).bytes);
+    const std::lock_guard lock(mutex_);
+    add(from, -size);
+    add(to, size);
   }
 
   MemoryStats stats() {
@@ -109,15 +154,24 @@ class CachingAllocator {
   void reset_peak() {
     const std::lock_guard lock(mutex_);
     stats_.peak = stats_.current;
+    stats_.peak_by_kind = stats_.by_kind;
+    stats_.resident_peak = stats_.resident;
   }
+  /// Afterwards the allocator is as in a new process that holds the same live buffers.
   void empty() {
     const std::lock_guard lock(mutex_);
     release_all();
+    high_water_ = stats_.current;
   }
   std::mutex& mutex() { return mutex_; }
 
  private:
-  static bool grow(std::vector<void*>& list) noexcept {
+  void add(MemoryKind kind, long long bytes) {
+    stats_.current += bytes;
+    stats_.by_kind[static_cast<size_t>(kind)] += bytes;
+  }
+
+  static bool grow(std::vector<Block>& list) noexcept {
     try {
       list.reserve(std::max<size_t>(16, list.size() * 2));
       return true;
@@ -126,18 +180,20 @@ class CachingAllocator {
     }
   }
 
-  void* take(const SizeClass& want) {
-    std::vector<void*>& list = free_[want.index];
-    if (list.empty()) return nullptr;
-    void* block = list.back();
+  Block take(const SizeClass& want) {
+    std::vector<Block>& list = free_[want.index];
+    if (list.empty()) return {};
+    const Block block = list.back();
     list.pop_back();
     stats_.cached -= static_cast<long long>(want.bytes);
     return block;
   }
 
   void release_one(size_t index) {
-    ::operator delete(free_[index].back(), kAlignment);
+    const Block block = free_[index].back();
     free_[index].pop_back();
+    source_.release(block.data, class_bytes_[index]);
+    stats_.resident -= static_cast<long long>(block.touched);
     stats_.cached -= static_cast<long long>(class_bytes_[index]);
   }
 
@@ -156,75 +212,113 @@ class CachingAllocator {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<void*>, 64 * 8> free_;
+  std::array<std::vector<Block>, 64 * 8> free_;
   std::array<size_t, 64 * 8> class_bytes_{};
   MemoryStats stats_;
   long long high_water_ = 0;
   bool caching_ = true;
-  const size_t physical_memory_ = physical_memory();
+  const BlockSource source_;
 };
 
 /// Never destroyed: tensors may outlive every static object.
-CachingAllocator& allocator() {
-  static CachingAllocator* instance = [] {
-    auto* created = new CachingAllocator;
+CachingAllocator& allocator(Device device) {
+  struct Both {
+    CachingAllocator cpu{cpu_blocks()}, meta{meta_blocks()};
+    void lock() { cpu.mutex().lock(), meta.mutex().lock(); }
+    void unlock() { meta.mutex().unlock(), cpu.mutex().unlock(); }
+  };
+  static Both* const both = new Both;
 #if !defined(_WIN32)
-    pthread_atfork([] { allocator().mutex().lock(); }, [] { allocator().mutex().unlock(); },
-                   [] { allocator().mutex().unlock(); });
+  [[maybe_unused]] static const int registered =
+      pthread_atfork([] { both->lock(); }, [] { both->unlock(); }, [] { both->unlock(); });
 #endif
-    return created;
-  }();
-  return *instance;
+  return device.is_meta() ? both->meta : both->cpu;
 }
 
-}  // namespace
-
-namespace {
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
 thread_local size_t budget = kUnlimited;
+thread_local Device default_device;
+thread_local MemoryKind default_kind = MemoryKind::kActivation;
+
 }  // namespace
+
+MemoryKindGuard::MemoryKindGuard(MemoryKind kind) : previous_(std::exchange(default_kind, kind)) {}
+MemoryKindGuard::~MemoryKindGuard() { default_kind = previous_; }
 
 AllocationBudget::AllocationBudget(size_t bytes) { budget = bytes; }
 AllocationBudget::~AllocationBudget() { budget = kUnlimited; }
 
-void* allocate(size_t bytes, Device device) {
+Block allocate(size_t bytes, Device device, MemoryKind kind) {
   if (budget != kUnlimited) {
     check(bytes <= budget, "load",
           "the described model needs more memory than the file's tensors fill. The file is damaged.");
     budget -= bytes;
   }
   if (device.is_cuda()) raise_no_cuda();
-  return allocator().allocate(bytes);
+  return allocator(device).allocate(bytes, kind);
 }
 
-void deallocate(void* data, size_t bytes, Device) noexcept { allocator().deallocate(data, bytes); }
+void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept {
+  allocator(device).deallocate(block, bytes, kind);
+}
 
-Storage::Storage(size_t bytes, Device device) : data_(allocate(bytes, device)), bytes_(bytes), device_(device) {}
+Storage::Storage(size_t bytes, Device device)
+    : bytes_(bytes), device_(device == Device() ? default_device : device), kind_(default_kind) {
+  block_ = allocate(bytes, device_, kind_);
+}
 
 Storage::Storage(void* data, size_t bytes, Device device, std::function<void()> release)
-    : data_(data), bytes_(bytes), device_(device), release_(std::move(release)) {}
+    : block_{data, bytes}, bytes_(bytes), device_(device), release_(std::move(release)) {}
 
 Storage::~Storage() {
   if (release_) {
     release_();
   } else {
-    deallocate(data_, bytes_, device_);
+    deallocate(block_, bytes_, device_, kind_);
   }
 }
 
 std::shared_ptr<const DerivedValues> Storage::derived() const {
   if (may_change_unseen()) return nullptr;
-  const std::lock_guard lock(allocator().mutex());  // which a forked child finds unlocked
+  const std::lock_guard lock(allocator(device_).mutex());  // which a forked child finds unlocked
   return derived_ && derived_->stamp == stamp() ? derived_ : nullptr;
 }
 
 void Storage::set_derived(std::shared_ptr<DerivedValues> values) {
-  const std::lock_guard lock(allocator().mutex());
+  const std::lock_guard lock(allocator(device_).mutex());
   derived_.swap(values);  // the old ones are freed after the lock is
 }
 
-MemoryStats memory_stats() { return allocator().stats(); }
-void reset_peak_memory() { allocator().reset_peak(); }
-void empty_cache() { allocator().empty(); }
+void Storage::set_kind(MemoryKind kind) {
+  if (kind == kind_ || release_) return;
+  allocator(device_).move(bytes_, kind_, kind);
+  kind_ = kind;
+}
+
+Workspace::Workspace(size_t bytes, Device device) {
+  if (bytes == 0) return;
+  const MemoryKindGuard guard(MemoryKind::kWorkspace);
+  storage_ = std::make_unique<Storage>(bytes, device);
+}
+
+DeviceGuard::DeviceGuard(Device device) : previous_(default_device) {
+  if (device.is_cuda()) raise_no_cuda();
+  default_device = device;
+}
+DeviceGuard::~DeviceGuard() { default_device = previous_; }
+bool is_dry_run() { return default_device.is_meta(); }
+
+namespace {
+std::atomic<int64_t> largest_workspace{std::numeric_limits<int64_t>::max()};
+}
+int64_t workspace_limit() { return largest_workspace.load(std::memory_order_relaxed); }
+void set_workspace_limit(int64_t bytes) {
+  check(bytes >= 0, "set_workspace_limit", "the limit must not be negative; got {}.", bytes);
+  largest_workspace.store(bytes, std::memory_order_relaxed);
+}
+
+MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
+void reset_peak_memory(Device device) { allocator(device).reset_peak(); }
+void empty_cache(Device device) { allocator(device).empty(); }
 
 }  // namespace cnnx

@@ -9,6 +9,12 @@
 
 namespace cnnx {
 
+/// Memory of the allocator, and how many bytes of it have been asked for so far: those take memory of the machine.
+struct Block {
+  void* data = nullptr;
+  size_t touched = 0;
+};
+
 struct DerivedValues;
 
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
@@ -20,9 +26,11 @@ class Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const { return block_.data; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  /// Moves the buffer to another kind in the allocator's books.
+  void set_kind(MemoryKind kind);
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
   /// A writable pointer was handed out: values derived from the buffer may be stale from now on.
@@ -43,9 +51,10 @@ class Storage {
   bool may_change_unseen() const { return release_ || views_.load(std::memory_order_relaxed) > 0; }
 
  private:
-  void* data_ = nullptr;
+  Block block_;
   size_t bytes_ = 0;
   Device device_;
+  MemoryKind kind_ = MemoryKind::kActivation;
   std::atomic<uint32_t> version_{0};
   std::atomic<uint32_t> accesses_{0};
   std::atomic<int> views_{0};
@@ -65,7 +74,7 @@ struct DerivedValues {
 /// Scratch memory for one kernel call, from the caching allocator.
 class Workspace {
  public:
-  Workspace(size_t bytes, Device device) : storage_(bytes ? std::make_unique<Storage>(bytes, device) : nullptr) {}
+  Workspace(size_t bytes, Device device);
   void* data() const { return storage_ ? storage_->data() : nullptr; }
 
  private:
@@ -82,8 +91,11 @@ class AllocationBudget {
   AllocationBudget& operator=(const AllocationBudget&) = delete;
 };
 
+/// Whether this thread is under DeviceGuard("meta").
+bool is_dry_run();
+
 /// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
-void* allocate(size_t bytes, Device device);
-void deallocate(void* data, size_t bytes, Device device) noexcept;
+Block allocate(size_t bytes, Device device, MemoryKind kind);
+void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept;
 
 }  // namespace cnnx

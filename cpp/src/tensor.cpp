@@ -91,7 +91,7 @@ Tensor tensor(std::span<const double> values, const Shape& shape, TensorOptions 
     using T = decltype(t);
     std::transform(values.begin(), values.end(), result.data<T>(), [](double v) { return static_cast<T>(v); });
   });
-  if (options.device.is_cuda()) result = result.to(options.device);
+  if (options.device != Device()) result = result.to(options.device);
   return result.set_requires_grad(options.requires_grad);
 }
 
@@ -106,7 +106,7 @@ Tensor arange(double start, double stop, double step, TensorOptions options) {
     for (int64_t i = 0; i < result.numel(); ++i)
       result.data<T>()[i] = static_cast<T>(start + static_cast<double>(i) * step);
   });
-  if (options.device.is_cuda()) result = result.to(options.device);
+  if (options.device != Device()) result = result.to(options.device);
   return result.set_requires_grad(options.requires_grad);
 }
 
@@ -275,11 +275,12 @@ std::string Tensor::str() const {
   if (!defined()) return "tensor(undefined)";
   std::ostringstream out;
   out << "tensor(";
-  print_values(out, to(Device()), 0, 0, 7);
+  if (!device().is_meta()) print_values(out, to(Device()), 0, 0, 7);
+  if (device().is_meta()) out << "..., shape=" << shape().str();
   if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0))
     out << ", dtype=" << dtype_name(dtype());
   if (numel() == 0 && rank() > 1) out << ", shape=" << shape().str();
-  if (device().is_cuda()) out << ", device=" << device().str();
+  if (device() != Device()) out << ", device=" << device().str();
   if (requires_grad()) out << (is_leaf() ? ", requires_grad=True" : ", op=" + std::string(impl_->node->op));
   out << ')';
   return out.str();

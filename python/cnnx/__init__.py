@@ -89,17 +89,18 @@ from ._core import (
     zeros,
 )
 from ._core import __version__ as __version__
-from ._modes import enable_grad, fit_mode, no_grad
+from ._modes import detect_anomaly, enable_grad, fit_mode, no_grad
+from .memory import checkpoint
 
 if TYPE_CHECKING:
-    from . import convert, data, models, patterns, testing, weights
+    from . import analysis, convert, data, models, patterns, testing, weights
     from .freezing import freeze, unfreeze
     from .patterns import pattern, pattern_of
     from .training import Evaluation, History, evaluate, fit, predict
     from .weights import load_weights, read_weights
 
 # What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
-_LAZY_MODULES = ("convert", "data", "models", "patterns", "testing", "training", "weights")
+_LAZY_MODULES = ("analysis", "convert", "data", "models", "patterns", "testing", "training", "weights")
 _LAZY_NAMES = {
     **dict.fromkeys(("Evaluation", "History", "evaluate", "fit", "predict"), "training"),
     **dict.fromkeys(("freeze", "unfreeze"), "freezing"),
@@ -166,8 +167,10 @@ __all__ = [
     "Upsample",
     "ZeroPad2d",
     "abs",
+    "analysis",
     "arange",
     "bool",
+    "checkpoint",
     "clip",
     "concat",
     "conv_algorithm",
@@ -176,6 +179,7 @@ __all__ = [
     "cpu_isa",
     "cuda",
     "data",
+    "detect_anomaly",
     "empty",
     "enable_grad",
     "evaluate",

@@ -1,4 +1,4 @@
-"""Context managers over the core's switches: gradient recording and the fit mode."""
+"""Context managers over the core's switches: gradient recording, the fit mode, and the search for anomalies."""
 
 from __future__ import annotations
 
@@ -93,3 +93,36 @@ class fit_mode:
 
     def __exit__(self, *exc: object) -> None:
         _core._set_fit_mode(self._previous)
+
+
+class detect_anomaly:
+    """Stops at the first value that is not finite, and names the layer, the pass and the tensor.
+
+    Inside the block, on this thread, every module's input, parameters, buffers and output, every recorded operation's
+    output and every gradient is looked at: a search for trouble, not for daily use, as it costs about as much time as the
+    network itself.
+
+    Raises:
+        RuntimeError: at the first NaN or infinity, inside the block.
+
+    Example:
+        >>> import cnnx
+        >>> net = cnnx.Sequential(cnnx.Linear(4, 4), cnnx.ReLU(), cnnx.Linear(4, 2))
+        >>> with cnnx.no_grad():
+        ...     net[2].weight.fill_(float("inf")).shape
+        (2, 4)
+        >>> with cnnx.detect_anomaly():
+        ...     net(cnnx.ones(1, 4))
+        Traceback (most recent call last):
+        RuntimeError: [detect_anomaly] forward: weight has 0 NaN and 8 infinite values of 8; at 2 (Linear), input (1, 4).
+    """
+
+    def __init__(self) -> None:
+        self._previous: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._previous.append(_core._is_detect_anomaly())
+        _core._set_detect_anomaly(True)
+
+    def __exit__(self, *exc: object) -> None:
+        _core._set_detect_anomaly(self._previous.pop())

@@ -1,4 +1,4 @@
-"""The ``cnnx`` command: train, evaluate, predict, info."""
+"""The ``cnnx`` command: train, evaluate, predict, info; summary, memory and check are in cnnx.analysis."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 import cnnx
+from cnnx.analysis import commands
 from cnnx.data import ArrayDataset, Dataset, ImageFolder, RandomAffine, load_image, random_split
 from cnnx.training import Epoch
 
@@ -288,6 +289,10 @@ def info(model: ModelArgument) -> None:
     except ValueError:
         return
     _say(f"input {form.channels} x {form.height} x {form.width}; classes: {', '.join(form.classes)}")
+
+
+for _command in (commands.summary, commands.memory, commands.check):
+    app.command()(_command)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""The CPU allocator's books: bytes of live tensors, their peak, and what is kept for reuse.
+"""The allocator's books: bytes of live tensors, their peak, and what is kept for reuse; and what takes less memory.
 
 Example:
     >>> import cnnx
@@ -8,31 +8,119 @@ Example:
     4194304
 """
 
+from typing import TypeVar
+
 from . import _core
 
-__all__ = ["cached", "current", "empty_cache", "peak", "reset_peak"]
+__all__ = [
+    "cached",
+    "checkpoint",
+    "current",
+    "empty_cache",
+    "peak",
+    "reset_peak",
+    "resident",
+    "resident_peak",
+    "set_workspace_limit",
+    "workspace_limit",
+]
+
+_M = TypeVar("_M", bound=_core.Module)
+_NO_LIMIT = 2**63 - 1
 
 
-def current() -> int:
+def current(device: str = "cpu") -> int:
     """Bytes of live buffers, each rounded up to its size class."""
-    return _core._memory_stats()[0]
+    return int(_core._memory_stats(device)["current"])
 
 
-def peak() -> int:
+def peak(device: str = "cpu") -> int:
     """The largest value of ``current()`` since the start or the last ``reset_peak()``."""
-    return _core._memory_stats()[1]
+    return int(_core._memory_stats(device)["peak"])
 
 
-def cached() -> int:
+def cached(device: str = "cpu") -> int:
     """Bytes of freed buffers that wait for reuse."""
-    return _core._memory_stats()[2]
+    return int(_core._memory_stats(device)["cached"])
 
 
-def reset_peak() -> None:
+def resident(device: str = "cpu") -> int:
+    """Bytes of the machine's memory that live and cached buffers take."""
+    return int(_core._memory_stats(device)["resident"])
+
+
+def resident_peak(device: str = "cpu") -> int:
+    """The largest value of ``resident()`` since the start or the last ``reset_peak()``."""
+    return int(_core._memory_stats(device)["resident_peak"])
+
+
+def reset_peak(device: str = "cpu") -> None:
     """Starts the measurement of the peak anew."""
-    _core._reset_peak_memory()
+    _core._reset_peak_memory(device)
 
 
-def empty_cache() -> None:
+def empty_cache(device: str = "cpu") -> None:
     """Returns the cached buffers to the operating system."""
-    _core._empty_cache()
+    _core._empty_cache(device)
+
+
+def set_workspace_limit(limit: int | str | None) -> None:
+    """Caps the workspace of one operation; the algorithms of a convolution that need more are not used.
+
+    If none needs so little, the general algorithm, im2col, works on fewer columns at a time and with fewer threads. The
+    smallest piece, the columns of one output position, is allowed always.
+
+    Args:
+        limit: bytes, text such as "64 MB", or None for no limit, as at first.
+
+    Raises:
+        ValueError: if it is not a positive size.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.set_workspace_limit("1 MB")
+        >>> cnnx.memory.workspace_limit()
+        1048576
+        >>> cnnx.memory.set_workspace_limit(None)
+    """
+    from .analysis._units import parse_bytes
+
+    _core._set_workspace_limit(_NO_LIMIT if limit is None else parse_bytes("set_workspace_limit", limit))
+
+
+def workspace_limit() -> int | None:
+    """The cap of one operation's workspace in bytes; None without one."""
+    limit = _core._workspace_limit()
+    return None if limit == _NO_LIMIT else limit
+
+
+def checkpoint(module: _M) -> _M:
+    """Makes a module keep its input alone for the backward pass, and compute its inner activations again there.
+
+    It costs a second forward pass of the module and saves the memory of what is inside it. Values and gradients stay the
+    same bit for bit: random masks are drawn again from the same streams, running statistics are updated once. The names of
+    parameters do not change; ``module.checkpointed = False`` undoes it.
+
+    Args:
+        module: takes one tensor and returns one.
+
+    Returns:
+        The module itself.
+
+    Raises:
+        TypeError: if it is not a Module; later, if it is called with other arguments than one tensor.
+
+    Example:
+        >>> import cnnx
+        >>> block = cnnx.Sequential(cnnx.Conv2d(3, 8, 3), cnnx.ReLU(), cnnx.Conv2d(8, 8, 3), cnnx.ReLU())
+        >>> net = cnnx.Sequential(cnnx.checkpoint(block), cnnx.Flatten(), cnnx.Linear(128, 10))
+        >>> net(cnnx.randn(2, 3, 8, 8)).sum().backward()
+        >>> block[0].weight.grad.shape
+        (8, 3, 3, 3)
+
+    Source: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost" (2016).
+    """
+    if not isinstance(module, _core.Module):
+        raise TypeError(f"[checkpoint] expected a Module; got {type(module).__name__}.")
+    module.checkpointed = True
+    return module

@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "cnnx/cnnx.h"
 
@@ -75,4 +78,47 @@ TEST_CASE("architectures as text") {
   Residual block;
   CHECK_THROWS_AS(cnnx::architecture_json(block), std::invalid_argument);
   CHECK_THROWS_AS(cnnx::module_from_json("{"), std::invalid_argument);
+}
+
+TEST_CASE("calls are watched, and errors name the layer") {
+  struct Paths : cnnx::CallObserver {
+    std::vector<std::string> seen;
+    void left(const cnnx::Call& call, std::span<const Tensor> outputs) override {
+      seen.push_back(call.path() + " " + outputs[0].shape().str());
+    }
+  };
+  cnnx::Sequential net(Residual(), cnnx::Sequential(cnnx::Flatten(), cnnx::Linear(32, 3)));
+  {
+    Paths paths;
+    net(cnnx::ones({1, 2, 4, 4}));
+    const std::vector<std::string> expected{"0.conv (1, 2, 4, 4)", "0 (1, 2, 4, 4)", "1.0 (1, 32)",
+                                            "1.1 (1, 3)",          "1 (1, 3)",       " (1, 3)"};
+    CHECK(paths.seen == expected);
+    CHECK(cnnx::Call::is_watched());
+  }
+  CHECK_FALSE(cnnx::Call::is_watched());
+  CHECK(cnnx::Call::current() == nullptr);
+  std::string message;
+  try {
+    net(cnnx::ones({1, 2, 4, 5}));
+  } catch (const std::invalid_argument& error) {
+    message = error.what();
+  }
+  CHECK(message.ends_with("; at 1.1 (Linear), input (1, 40)."));
+}
+
+TEST_CASE("a dry run allocates as a real one and computes nothing") {
+  const auto peak = [](cnnx::Device device) {
+    const cnnx::DeviceGuard guard(device);
+    const auto before = cnnx::memory_stats(device).current;
+    cnnx::Sequential net = make_net();
+    net[0]->set_checkpointed(true);
+    cnnx::reset_peak_memory(device);
+    net(cnnx::randn({4, 1, 8, 8})).sum().backward();
+    return cnnx::memory_stats(device).peak - before;
+  };
+  CHECK(peak("cpu") == peak("meta"));
+  CHECK(peak("meta") > 4 * 4 * 64 * 4);
+  CHECK(cnnx::memory_stats("meta").current == 0);
+  CHECK_THROWS_AS(cnnx::zeros({2}, {.device = "meta"}).item(), std::invalid_argument);
 }

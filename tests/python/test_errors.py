@@ -18,6 +18,19 @@ _INTS = cnnx.zeros(2, 3, 8, 8, dtype="int64")
 _SCORES = cnnx.zeros(2, 5)
 _PARAMETER = cnnx.ones(2, requires_grad=True)
 _HUGE = 2**62
+_NET = cnnx.Sequential(cnnx.Conv2d(3, 2, 3), cnnx.AdaptiveAvgPool2d(1), cnnx.Flatten())
+
+
+class _Product(cnnx.Module):
+    """Does something that is no layer, then perhaps a layer."""
+
+    def __init__(self, layer: cnnx.Module | None = None) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        return x * x if self.layer is None else self.layer(x * x)
+
 
 
 def _misaligned() -> np.ndarray:
@@ -598,6 +611,88 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     ),
     (lambda: cnnx.ones(2).__dlpack__(stream=1), BufferError, "[dlpack] tensors on the CPU have no stream"),
     (lambda: cnnx.from_dlpack(_misaligned()), BufferError, "[from_dlpack] expected aligned values"),
+    # Analysis, memory, checkpointing
+    (
+        lambda: cnnx.Sequential(cnnx.ReLU(), cnnx.Conv2d(1, 1, 3))(_X),
+        ValueError,
+        "got input of shape (2, 3, 8, 8); at 1 (Conv2d), input (2, 3, 8, 8).",
+    ),
+    (
+        lambda: cnnx.zeros(2, device="meta").numpy(),
+        ValueError,
+        '[to] a tensor on "meta" has a shape but no values; got device "cpu".',
+    ),
+    (lambda: cnnx.Device("tpu"), ValueError, '[device] expected "cpu", "cuda", "cuda:N" or "meta"; got "tpu".'),
+    (lambda: cnnx.checkpoint(F.relu), TypeError, "[checkpoint] expected a Module; got"),
+    (
+        lambda: cnnx.checkpoint(cnnx.Linear(2, 2))(_X, _X),
+        TypeError,
+        "[checkpoint] a checkpointed module takes one tensor; got other arguments.",
+    ),
+    (
+        lambda: cnnx.memory.set_workspace_limit(-1),
+        ValueError,
+        '[set_workspace_limit] expected a positive number of bytes, or text such as "6 GB"; got -1.',
+    ),
+    (
+        lambda: cnnx.memory.set_workspace_limit("much"),
+        ValueError,
+        "[set_workspace_limit] expected a positive number of",
+    ),
+    (
+        lambda: cnnx.analysis.summary(_NET, (3, -1, 8)),
+        ValueError,
+        "[summary] input_shape must be the shape of one image without the batch, such as (3, 224, 224); got (3, -1, 8).",
+    ),
+    (lambda: cnnx.analysis.summary(_NET, 3), ValueError, "[summary] input_shape must be the shape of one image"),
+    (
+        lambda: cnnx.analysis.summary(_NET, (3, 8, 8), style="plain"),
+        ValueError,
+        '[summary] style must be "table" or "notes"; got "plain".',
+    ),
+    (lambda: cnnx.analysis.check_sizes(F.relu), TypeError, "[check_sizes] expected a Module; got"),
+    (lambda: cnnx.analysis.check_sizes(_NET, (4, 8, 8)), ValueError, "at 0 (Conv2d), input (1, 4, 8, 8)."),
+    (
+        lambda: cnnx.analysis.receptive_field(cnnx.Linear(3, 3), (3,)),
+        ValueError,
+        "[receptive_field] a receptive field needs images (channels, height, width); got (3,).",
+    ),
+    (
+        lambda: cnnx.analysis.receptive_field(_Product(), (3, 8, 8)),
+        ValueError,
+        "[receptive_field] the receptive field of the model (_Product) is not known: what it does beside its layers cannot",
+    ),
+    (
+        lambda: cnnx.analysis.receptive_field(_Product(cnnx.ReLU()), (3, 8, 8)),
+        ValueError,
+        "[receptive_field] the input of layer (ReLU) comes from no layer, so its field is not known. Use layers in place",
+    ),
+    (
+        lambda: cnnx.analysis.memory_report(_NET, (3, 8, 8), 0),
+        ValueError,
+        "[memory_report] batch_size must be at least 1; got 0.",
+    ),
+    (
+        lambda: cnnx.analysis.memory_report(_NET, (3, 8, 8), mode="both"),
+        ValueError,
+        '[memory_report] mode must be "train" or "infer"; got \'both\'.',
+    ),
+    (
+        lambda: cnnx.analysis.memory_report(_NET, (3, 8, 8), optimizer="newton"),
+        ValueError,
+        '[memory_report] optimizer must be one of "sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad", or a function',
+    ),
+    (lambda: cnnx.analysis.memory_report(F.relu, (3, 8, 8)), TypeError, "[memory_report] expected a Module; got"),
+    (
+        lambda: cnnx.analysis.suggest_batch_size(_NET, (3, 8, 8), "lots"),
+        ValueError,
+        "[suggest_batch_size] expected a positive number of bytes, or text such as \"6 GB\"; got 'lots'.",
+    ),
+    (
+        lambda: cnnx.analysis.suggest_batch_size(_NET, (3, 8, 8), 100),
+        ValueError,
+        "KiB; got 100 B. Use smaller images, a smaller model or cnnx.checkpoint.",
+    ),
 ]
 
 

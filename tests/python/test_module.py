@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -296,3 +298,12 @@ def test_damaged_state_of_shared_parameters_is_refused():
     state["shared"] = [[]]
     with pytest.raises(ValueError, match="empty group"):
         module.__setstate__(state)
+def test_collection_while_the_first_object_of_a_class_is_made():
+    script = """
+import gc, cnnx
+gc.set_threshold(1)
+for i in range(200):
+    kind = type(f"Net{i}", (cnnx.Module,), {})
+    kind(); kind()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

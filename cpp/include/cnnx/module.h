@@ -45,7 +45,13 @@ class CNNX_API Module {
   Module& operator=(const Module&) = delete;
 
   virtual Tensor forward(const Tensor& x);
-  Tensor operator()(const Tensor& x) { return forward(x); }
+  /// forward(x), with the module's place in the messages of errors; see call.h.
+  Tensor operator()(const Tensor& x);
+
+  /// Whether calls through a shared pointer, as those that containers make, keep the input alone and compute the rest
+  /// again in the backward pass.
+  void set_checkpointed(bool on) { checkpointed_ = on; }
+  bool is_checkpointed() const { return checkpointed_; }
 
   /// The class's name, as printed and saved.
   virtual std::string type_name() const;
@@ -70,6 +76,8 @@ class CNNX_API Module {
   const NamedModules& named_children() const { return children_; }
   /// Children, their children and so on by dotted name, parents first; a shared one once, under its first name.
   NamedModules named_descendants(const std::string& prefix = "") const;
+  /// The dotted name of a descendant; its type in angle brackets if it is none.
+  std::string name_of(const Module& descendant) const;
   /// The descendant of a dotted name such as "features.0". Raises std::invalid_argument.
   std::shared_ptr<Module> get_submodule(const std::string& path) const;
 
@@ -127,6 +135,7 @@ class CNNX_API Module {
   bool training_ = true;
 
  private:
+  bool checkpointed_ = false;
   struct Walk;
   void collect(Walk& walk, const std::string& prefix, bool recurse) const;
   void attach(const std::string& name, std::shared_ptr<Module> module);
@@ -145,7 +154,7 @@ class CNNX_API ModulePtr : public std::shared_ptr<Module> {
  public:
   using std::shared_ptr<Module>::shared_ptr;
   ModulePtr(std::shared_ptr<Module> module) : std::shared_ptr<Module>(std::move(module)) {}
-  Tensor operator()(const Tensor& x) const { return get()->forward(x); }
+  Tensor operator()(const Tensor& x) const;
 };
 
 /// A module whose architecture is its children's.

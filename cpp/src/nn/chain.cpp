@@ -4,18 +4,19 @@
 #include <tuple>
 #include <typeinfo>
 
-#include "check.h"
 #include "cnnx/nn.h"
-#include "ops/conv2d/conv2d.h"
+#include "nn/called.h"
 #include "ops/conv2d/fused.h"
+#include "ops/residual.h"
 
 namespace cnnx {
 namespace {
 
-/// The module as a layer of exactly this class, so that nothing of it is overridden; else null.
+/// The module as a layer of exactly this class, so that nothing of it is overridden; else null, as for one that is
+/// computed again in the backward pass.
 template <class Layer>
 Layer* exactly(Module& module) {
-  return typeid(module) == typeid(Layer) ? static_cast<Layer*>(&module) : nullptr;
+  return typeid(module) == typeid(Layer) && !module.is_checkpointed() ? static_cast<Layer*>(&module) : nullptr;
 }
 
 /// Neighbours that run in one pass: a convolution, or a batch normalization, or any one module.
@@ -29,8 +30,10 @@ struct Stage {
   bool takes_residual() const { return (conv || norm) && !relu; }
 };
 
+/// While somebody watches the calls, every module is one of its own.
 Stage stage_at(ModuleSpan modules, size_t at) {
   Stage stage;
+  if (Call::is_watched()) return stage;
   const auto next = [&]() -> Module* {
     return at + stage.length < modules.size() ? modules[at + stage.length].get() : nullptr;
   };
@@ -47,26 +50,14 @@ Stage stage_at(ModuleSpan modules, size_t at) {
   return stage;
 }
 
-Tensor run(const Stage& stage, Module& module, const Tensor& x, const Tensor& residual) {
+Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tensor& x, const Tensor& residual) {
+  if (!stage.conv && !stage.norm) return ModulePtr(module)(x);
   const bool relu = stage.relu || residual.defined();
-  if (stage.conv) {
+  return called(*module, x, [&] {
+    if (stage.norm) return stage.norm->forward(x, residual, relu);
     return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
                   {stage.scale, stage.shift, residual, relu});
-  }
-  return stage.norm ? stage.norm->forward(x, residual, relu) : module.forward(x);
-}
-
-/// The shape that a stage which takes a residual gives.
-Shape output_shape(const Stage& stage, const Tensor& x) {
-  if (stage.norm) return x.shape();
-  const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.conv->weight().shape(), stage.conv->conv_options());
-  return {g.batch, g.out_channels, g.h.output, g.w.output};
-}
-
-void check_shortcut(const Shape& body, const Shape& shortcut) {
-  check(body == shortcut, "residual",
-        "the body's output and the shortcut's must have the same shape; got {} and {}. Give a downsample module.", body,
-        shortcut);
+  });
 }
 
 }  // namespace
@@ -75,7 +66,7 @@ Tensor run_chain(ModuleSpan modules, const Tensor& x) {
   Tensor y = x;
   for (size_t at = 0; at < modules.size();) {
     const Stage stage = stage_at(modules, at);
-    y = run(stage, *modules[at], y, {});
+    y = run(stage, modules[at], y, {});
     at += stage.length;
   }
   return y;
@@ -86,14 +77,11 @@ Tensor run_residual(ModuleSpan modules, const Tensor& x, const Tensor& shortcut)
   for (size_t at = 0; at < modules.size();) {
     const Stage stage = stage_at(modules, at);
     const bool is_last = at + stage.length == modules.size();
-    if (is_last && stage.takes_residual()) {
-      check_shortcut(output_shape(stage, y), shortcut.shape());
-      return run(stage, *modules[at], y, shortcut);
-    }
-    y = run(stage, *modules[at], y, {});
+    if (is_last && stage.takes_residual()) return run(stage, modules[at], y, shortcut);
+    y = run(stage, modules[at], y, {});
     at += stage.length;
   }
-  check_shortcut(y.shape(), shortcut.shape());
+  check_residual(y.shape(), shortcut.shape());
   return add_relu(y, shortcut);
 }
 

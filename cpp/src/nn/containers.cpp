@@ -21,12 +21,12 @@ Tensor Residual::forward(const Tensor& x) {
   const std::shared_ptr<Module> downsample = child(kShortcut);
   std::vector<std::shared_ptr<Module>> body = children_snapshot();
   std::erase(body, downsample);
-  return run_residual(body, x, downsample ? downsample->forward(x) : x);
+  return run_residual(body, x, downsample ? ModulePtr(downsample)(x) : x);
 }
 
 Tensor Concat::forward(const Tensor& x) {
   std::vector<Tensor> parts;
-  for (const auto& module : children_snapshot()) parts.push_back(module->forward(x));
+  for (const auto& module : children_snapshot()) parts.push_back(ModulePtr(module)(x));
   check(!parts.empty(), "concat", "Concat has no modules.");
   return concat(parts, 1);
 }

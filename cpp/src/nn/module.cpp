@@ -70,6 +70,7 @@ Module::~Module() = default;
 
 Module::Module(Module&& other) noexcept
     : training_(other.training_),
+      checkpointed_(other.checkpointed_),
       parameters_(std::move(other.parameters_)),
       buffers_(std::move(other.buffers_)),
       children_(std::move(other.children_)),
@@ -79,6 +80,7 @@ Module& Module::operator=(Module&& other) {
   if (this == &other) return *this;
   for (const auto& [name, child] : other.children_) child->raise_level(level_ + 1, this);
   training_ = other.training_;
+  checkpointed_ = other.checkpointed_;
   parameters_ = std::move(other.parameters_);
   buffers_ = std::move(other.buffers_);
   children_ = std::move(other.children_);
@@ -200,6 +202,19 @@ std::vector<std::shared_ptr<Module>> Module::children_snapshot() const {
   modules.reserve(children_.size());
   for (const auto& [name, child] : children_) modules.push_back(child);
   return modules;
+}
+
+std::string Module::name_of(const Module& descendant) const {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, child] : children_) {
+      if (child.get() == &descendant) return name;
+    }
+  }
+  for (const auto& [name, module] : named_descendants()) {
+    if (module.get() == &descendant) return name;
+  }
+  return "<" + descendant.type_name() + ">";
 }
 
 void Module::set_children(NamedModules children) {

@@ -1,8 +1,10 @@
 // BatchNorm2d, LocalResponseNorm, Dropout and Dropout2d.
+#include "autograd.h"
 #include "check.h"
 #include "nn/fields.h"
 #include "nn/init.h"
 #include "ops/batch_norm.h"
+#include "tensor_impl.h"
 
 namespace cnnx {
 
@@ -38,7 +40,10 @@ Tensor BatchNorm2d::forward(const Tensor& x, const Tensor& residual, bool relu) 
   const bool use_batch = training_ || !mean.defined() || !var.defined();
   const BatchNormOptions options{.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps};
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"), options, {residual, relu});
-  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined()) count.fill_(count.item() + 1);
+  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined() && !is_recomputing()) {
+    count.impl()->storage->bump_version();
+    ++*count.data<int64_t>();
+  }
   return y;
 }
 

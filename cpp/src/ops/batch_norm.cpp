@@ -6,6 +6,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "ops/residual.h"
 #include "ops/unary.h"
 #include "tensor_impl.h"
 
@@ -97,8 +98,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.",
         x.shape());
   const Tensor& residual = fusion.residual;
-  check(!residual.defined() || residual.shape() == x.shape(), kOp, "expected a residual of shape {}; got {}.",
-        x.shape(), residual.defined() ? residual.shape() : Shape());
+  if (residual.defined()) check_residual(x.shape(), residual.shape());
   Tensor mean = running_mean, var = running_var;
   Tensor y = empty_like(x);
   if (training) mean = empty_like(x, {g.channels}), var = empty_like(mean);
@@ -108,7 +108,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
     const auto& k = kernels<BatchNormKernels<T>>(x.device());
     if (training) {
       k.statistics(g, x.data<T>(), mean.data<T>(), var.data<T>());
-      update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
+      if (!is_recomputing()) update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
     }
     invstd = inverse_deviation(var, options.eps);
     k.forward(g, x.data<T>(), std::as_const(mean).data<T>(), invstd.data<T>(), data_or_null<T>(weight),

@@ -40,7 +40,9 @@ Tensor Tensor::to(DType target) const {
 
 Tensor Tensor::to(Device target) const {
   if (target == device()) return *this;
-  raise_no_cuda();
+  if (target.is_cuda()) raise_no_cuda();
+  check(target.is_meta(), "to", "a tensor on \"meta\" has a shape but no values; got device \"{}\".", target);
+  return empty(shape(), {dtype(), target});
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {

@@ -30,6 +30,7 @@ ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tens
   check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.",
         g.classes, weight.defined() ? weight.shape() : Shape());
   targets = targets.clone();
+  if (targets.device().is_meta()) return g;
   const Tensor host = targets.to(Device());
   const auto* target = host.data<int64_t>();
   for (int64_t i = 0; i < g.count(); ++i) {

@@ -11,6 +11,7 @@ namespace {
 
 /// Sum of the targets' weights, ignored ones left out: what the mean divides by.
 double total_weight(const CrossEntropyGeometry& g, const Tensor& targets, const Tensor& weight) {
+  if (targets.device().is_meta()) return static_cast<double>(g.count());
   const std::vector<double> weights = weight.defined() ? weight.to_vector() : std::vector<double>();
   const auto* target = targets.data<int64_t>();
   double total = 0;

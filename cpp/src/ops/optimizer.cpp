@@ -29,8 +29,8 @@ std::vector<ParamGroup> one_group(std::vector<Tensor> params) {
 double count_step(State& state) {
   Tensor& step = state["step"];
   if (!step.defined()) step = zeros({}, {DType::kInt64});
-  step.fill_(step.item() + 1);
-  return step.item();
+  step.impl()->storage->bump_version();
+  return static_cast<double>(++*step.data<int64_t>());
 }
 
 Tensor& buffer(State& state, const char* name, const Tensor& param) {
@@ -90,8 +90,10 @@ void run_step(const char* op, std::deque<ParamGroup>& groups, std::vector<State>
   const auto run = [&](auto t) {
     using T = decltype(t);
     const Work<T, Rule> work = make_work<T, Rule>(op, groups, states, make_rule);
-    if (!work.pieces.empty())
-      select(kernels<OptimizerKernels<T>>(Device()))(std::span<const Piece<T, Rule>>(work.pieces));
+    const Device device = groups.front().params.front().device();
+    if (!work.pieces.empty()) {
+      select(kernels<OptimizerKernels<T>>(device))(std::span<const Piece<T, Rule>>(work.pieces));
+    }
   };
   run(float{});
   run(double{});

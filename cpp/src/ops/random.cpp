@@ -2,6 +2,7 @@
 #include "random.h"
 
 #include <atomic>
+#include <utility>
 
 #include "check.h"
 #include "kernels.h"
@@ -12,6 +13,13 @@ namespace cnnx {
 namespace {
 std::atomic<uint64_t> global_seed{0};
 std::atomic<uint64_t> streams{0};
+thread_local StreamTapeGuard* tape = nullptr;  // the innermost
+
+Philox draw(StreamTapeGuard* from) {
+  if (from) return from->next();
+  if (is_dry_run()) return {};
+  return {global_seed.load(), streams.fetch_add(1)};
+}
 }  // namespace
 
 void manual_seed(uint64_t seed) {
@@ -19,7 +27,22 @@ void manual_seed(uint64_t seed) {
   streams.store(0);
 }
 
-Philox next_stream() { return {global_seed.load(), streams.fetch_add(1)}; }
+Philox next_stream() { return draw(tape); }
+
+Philox StreamTape::record(const Philox& stream) { return streams_.emplace_back(stream); }
+
+Philox StreamTape::replay() {
+  check<std::runtime_error>(next_ < streams_.size(), "checkpoint",
+                            "the module drew more random numbers the second time than the first.");
+  return streams_[next_++];
+}
+
+StreamTapeGuard::StreamTapeGuard(StreamTape& streams_of, Mode mode)
+    : tape_(streams_of), mode_(mode), outer_(std::exchange(tape, this)) {
+  if (mode == Mode::kReplay) tape_.rewind();
+}
+StreamTapeGuard::~StreamTapeGuard() { tape = outer_; }
+Philox StreamTapeGuard::next() { return mode_ == Mode::kReplay ? tape_.replay() : tape_.record(draw(outer_)); }
 
 void fill_uniform(Tensor& x, double low, double high) {
   check_floating("uniform", x);

@@ -14,9 +14,22 @@ std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
   static const std::array<const Conv2dKernels<T>*, 4> cpu{
-      &kernels<DirectConv2d<T>>(Device()), &kernels<WinogradConv2d<T>>(Device()),
-      &kernels<ImplicitGemmConv2d<T>>(Device()), &kernels<Im2colConv2d<T>>(Device())};
+      &cpu_kernels<DirectConv2d<T>>(), &cpu_kernels<WinogradConv2d<T>>(), &cpu_kernels<ImplicitGemmConv2d<T>>(),
+      &cpu_kernels<Im2colConv2d<T>>()};
   if (device.is_cuda()) raise_no_cuda();
+  if (device.is_meta()) {
+    static const auto muted = [] {
+      std::array<Conv2dKernels<T>, cpu.size()> tables;
+      std::transform(cpu.begin(), cpu.end(), tables.begin(), [](const auto* table) { return mute(*table); });
+      return tables;
+    }();
+    static const auto pointers = [] {
+      std::array<const Conv2dKernels<T>*, cpu.size()> list;
+      std::transform(muted.begin(), muted.end(), list.begin(), [](const auto& table) { return &table; });
+      return list;
+    }();
+    return pointers;
+  }
   return cpu;
 }
 
@@ -24,11 +37,12 @@ template <class T>
 const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const auto list = conv2d_algorithms<T>(device);
   const int pin = pinned.load(std::memory_order_relaxed);
+  const int64_t limit = workspace_limit();
   if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g, pass)) return *list[static_cast<size_t>(pin)];
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {
-    if (!algorithm->accepts(g, pass)) continue;
+    if (!algorithm->accepts(g, pass) || algorithm->workspace_bytes(g, pass) > limit) continue;
     if (const double cost = algorithm->cost(g, pass); cost < least) {
       best = algorithm;
       least = cost;

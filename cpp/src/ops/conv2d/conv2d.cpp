@@ -4,6 +4,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "ops/conv2d/fused.h"
+#include "ops/residual.h"
 #include "ops/unary.h"
 #include "parallel.h"
 #include "tensor_impl.h"
@@ -33,6 +34,9 @@ template <class T, class F>
 void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
   g.threads = region_threads();
   const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
+  const auto too_much = [&] { return algorithm.workspace_bytes(g, pass) > workspace_limit(); };
+  while (g.threads > 1 && too_much()) --g.threads;
+  while (g.column_bytes > 0 && too_much()) g.column_bytes /= 2;
   const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
   fn(g, algorithm, workspace.data());
 }
@@ -46,6 +50,7 @@ std::shared_ptr<const DerivedValues> prepared_weight(const Conv2dKernels<T>& alg
   auto kept = storage.derived();
   if (kept && kept->key == &algorithm && kept->variant == variant) return kept;
   const auto bytes = static_cast<size_t>(algorithm.prepared_values(g)) * sizeof(T);
+  const MemoryKindGuard kind(MemoryKind::kParameter);
   auto made = std::make_shared<DerivedValues>(&algorithm, bytes, weight.device());
   made->variant = variant;
   made->stamp = storage.stamp();
@@ -70,7 +75,7 @@ void forward(const Conv2dGeometry& geometry, const Tensor& x, const Tensor& weig
   Conv2dGeometry g = geometry;
   g.is_prepared = stays(weight);
   with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](Conv2dGeometry run, const auto& k, void* workspace) {
-    run.is_prepared = run.is_prepared && k.prepare;
+    run.is_prepared = run.is_prepared && k.prepared_values;
     const auto prepared = run.is_prepared ? prepared_weight<T>(k, run, weight) : nullptr;
     const T* w = prepared ? static_cast<const T*>(prepared->values.data()) : weight.data<T>();
     k.forward(run, x.data<T>(), w, epilogue, y, workspace);
@@ -137,8 +142,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
         g.out_channels, bias.defined() ? bias.shape() : Shape());
   const Tensor& residual = fusion.residual;
   const Shape shape{g.batch, g.out_channels, g.h.output, g.w.output};
-  check(!residual.defined() || residual.shape() == shape, op, "expected a residual of shape {}; got {}.", shape,
-        residual.defined() ? residual.shape() : Shape());
+  if (residual.defined()) check_residual(shape, residual.shape());
   Tensor y = empty_like(x, shape);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
@@ -152,18 +156,17 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   if (!grad_needed({&x, &weight, &bias, &residual})) return y;
   const auto needs = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
   const bool need_x = needs(x), need_w = needs(weight), need_b = needs(bias), need_residual = needs(residual);
-  return record(
-      op, y, {&x, &weight, &bias, &residual},
-      [=, saved_x = need_w ? save(x) : Saved(),
-       saved_w = need_x ? save(weight) : Saved(), saved_y = fusion.relu ? save(y) : Saved()](const Tensor& gradient) {
-        const Tensor gy = saved_y.defined() ? relu_backward(gradient, saved_y.get(op)) : gradient;
-        Gradients grads(4);
-        if (need_x) grads[0] = conv2d_backward_input(g, gy, saved_w.get(op));
-        if (need_w) grads[1] = conv2d_backward_weight(g, saved_x.get(op), gy);
-        if (need_b) grads[2] = backward_bias(g, gy);
-        if (need_residual) grads[3] = gy;
-        return grads;
-      });
+  return record(op, y, {&x, &weight, &bias, &residual},
+                [=, saved_x = need_w ? save(x) : Saved(), saved_w = need_x ? save(weight) : Saved(),
+                 saved_y = fusion.relu ? save(y) : Saved()](const Tensor& gradient) {
+                  const Tensor gy = saved_y.defined() ? relu_backward(gradient, saved_y.get(op)) : gradient;
+                  Gradients grads(4);
+                  if (need_x) grads[0] = conv2d_backward_input(g, gy, saved_w.get(op));
+                  if (need_w) grads[1] = conv2d_backward_weight(g, saved_x.get(op), gy);
+                  if (need_b) grads[2] = backward_bias(g, gy);
+                  if (need_residual) grads[3] = gy;
+                  return grads;
+                });
 }
 
 }  // namespace cnnx

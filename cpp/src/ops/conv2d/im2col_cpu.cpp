@@ -20,9 +20,8 @@
 namespace cnnx::CNNX_ISA {
 namespace {
 
-constexpr int64_t kBlockBytes = 1 << 19;    // of columns: half of a 1 MiB second-level cache
-constexpr int64_t kEnoughUnits = 16;        // a backward pass with fewer images than this is cut further
-constexpr int64_t kPartialBytes = 1 << 22;  // all partial weight gradients together
+constexpr int64_t kEnoughUnits = 16;  // a backward pass with fewer images than this is cut further
+constexpr int64_t kPartials = 8;      // all partial weight gradients together, in blocks of columns
 
 bool is_pointwise(const Conv2dGeometry& g) {
   const auto unit = [](const WindowAxis& a) {
@@ -35,8 +34,9 @@ bool is_pointwise(const Conv2dGeometry& g) {
 template <class T>
 struct Blocks {
   explicit Blocks(const Conv2dGeometry& g) {
-    const int64_t fit = kBlockBytes / (static_cast<int64_t>(sizeof(T)) * g.filter_size());
-    positions = std::max<int64_t>(1, std::min(g.output_plane(), std::max<int64_t>(64, fit / 16 * 16)));
+    const int64_t fit = g.column_bytes / (static_cast<int64_t>(sizeof(T)) * g.filter_size());
+    const int64_t least = g.column_bytes < g.kColumnBytes ? 1 : 64;
+    positions = std::max<int64_t>(1, std::min(g.output_plane(), std::max<int64_t>(least, fit / 16 * 16)));
     count = ceil_div(g.output_plane(), positions);
     values = is_pointwise(g) ? 0 : (g.filter_size() * positions + 15) / 16 * 16;
   }
@@ -58,7 +58,7 @@ struct ChannelCut {
 template <class T>
 int64_t partial_count(const Conv2dGeometry& g) {
   const int64_t bytes = g.out_channels * g.filter_size() * static_cast<int64_t>(sizeof(T));
-  const int64_t units = g.batch * Blocks<T>(g).count, most = std::min(kEnoughUnits, kPartialBytes / bytes);
+  const int64_t units = g.batch * Blocks<T>(g).count, most = std::min(kEnoughUnits, kPartials * g.column_bytes / bytes);
   if (most <= 1 || units <= 1) return 1;
   const int64_t run = ceil_div(units, most);
   return ceil_div(units, run);  // none is empty

@@ -1,0 +1,387 @@
+"""Summaries with the notes' numbers, receptive fields against a gradient probe, the linter's rules, the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnnx
+from cnnx.analysis import check_sizes, receptive_field, receptive_fields, summary
+from cnnx.analysis._units import format_bytes, format_count, parse_bytes
+from cnnx.cli import app
+
+# ---- summary
+
+# The notes' table of VGG-16: name, volume, memory, weights.
+VGG16 = [
+    ("CONV3-64", (64, 224, 224), "3.2M", 1_728),
+    ("CONV3-64", (64, 224, 224), "3.2M", 36_864),
+    ("POOL2", (64, 112, 112), "800K", 0),
+    ("CONV3-128", (128, 112, 112), "1.6M", 73_728),
+    ("CONV3-128", (128, 112, 112), "1.6M", 147_456),
+    ("POOL2", (128, 56, 56), "400K", 0),
+    ("CONV3-256", (256, 56, 56), "800K", 294_912),
+    ("CONV3-256", (256, 56, 56), "800K", 589_824),
+    ("CONV3-256", (256, 56, 56), "800K", 589_824),
+    ("POOL2", (256, 28, 28), "200K", 0),
+    ("CONV3-512", (512, 28, 28), "400K", 1_179_648),
+    ("CONV3-512", (512, 28, 28), "400K", 2_359_296),
+    ("CONV3-512", (512, 28, 28), "400K", 2_359_296),
+    ("POOL2", (512, 14, 14), "100K", 0),
+    ("CONV3-512", (512, 14, 14), "100K", 2_359_296),
+    ("CONV3-512", (512, 14, 14), "100K", 2_359_296),
+    ("CONV3-512", (512, 14, 14), "100K", 2_359_296),
+    ("POOL2", (512, 7, 7), "25K", 0),
+    ("FC", (4096,), "4096", 102_760_448),
+    ("FC", (4096,), "4096", 16_777_216),
+    ("FC", (1000,), "1000", 4_096_000),
+]
+
+
+def meta(name: str, **options: object) -> cnnx.Module:
+    with cnnx.Device("meta"):
+        return getattr(cnnx.models, name)(**options)
+
+
+def test_vgg16_is_the_notes_table() -> None:
+    table = summary(meta("vgg16"), (3, 224, 224), style="notes")
+    assert [(r.label, r.output_shape, format_count(r.activations), r.weights) for r in table.volumes] == VGG16
+    assert (table.weights, table.biases, table.parameters) == (138_344_128, 13_416, 138_357_544)
+    assert table.volume_values == 15_237_608
+    text = str(table)
+    lines = text.split("\n")
+    assert lines[0].split() == ["INPUT:", "[224x224x3]", "memory:", "224*224*3=150K", "weights:", "0"]
+    assert "(3*3*3)*64 = 1,728" in lines[1]
+    assert lines[19].endswith("weights: 7*7*512*4096 = 102,760,448")
+    assert "15,237,608 values * 4 bytes = 58.1 MiB" in text
+    assert "TOTAL weights: 138,344,128, and 13,416 biases: 138,357,544 parameters" in text
+    # 15.47 G multiply-adds, which is what others report for VGG-16
+    convolutions = sum(row.flops for row in table.rows if row.type in ("Conv2d", "Linear"))
+    assert convolutions == 2 * 15_470_264_320 + sum(r.activations for r in table.rows if r.type in ("Conv2d", "Linear"))
+
+
+def test_alexnet_first_layer() -> None:
+    first = summary(meta("alexnet", variant="notes"), (3, 227, 227)).rows[0]
+    assert first.output_shape == (96, 55, 55)
+    assert first.activations == 290_400
+    assert (first.weights, first.biases, first.parameters) == (34_848, 96, 34_944)
+    assert first.unshared_parameters == 290_400 * 364 == 105_705_600
+    assert first.flops == 2 * 34_848 * 55 * 55 + 290_400
+
+
+def test_three_layers_of_the_notes_memory_compromise() -> None:
+    with cnnx.Device("meta"):
+        net = cnnx.Sequential(*(cnnx.Conv2d(c, 64, 3, padding=1) for c in (3, 64, 64)))
+    table = summary(net, (3, 224, 224))
+    assert table.activations == 3 * 224 * 224 * 64 == 9_633_792  # about 10 M, 72 MB with gradients
+    assert table.memory == 38_535_168
+    assert 2 * table.memory / 2**20 == pytest.approx(73.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [("resnet18", (3, 64, 64), 11_689_512), ("googlenet", (3, 64, 64), 6_624_904), ("lenet5", (1, 32, 32), 61_706)],
+)
+def test_totals_and_shapes_are_those_of_a_real_run(name: str, shape: tuple[int, ...], parameters: int) -> None:
+    model = getattr(cnnx.models, name)().eval()
+    table = summary(model, shape)
+    assert table.parameters == parameters
+    with cnnx.no_grad():
+        assert table.rows[-1].output_shape == tuple(model(cnnx.zeros(1, *shape)).shape[1:])
+    assert {row.path for row in table.rows} <= {name for name, _ in model.named_modules()}
+    assert json.loads(json.dumps(table.to_dict()))["parameters"] == parameters
+
+
+class Shared(cnnx.Module):
+    """One layer called twice, a parameter of its own, and a function between layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = cnnx.Conv2d(2, 2, 3, padding=1)
+        self.scale = cnnx.Parameter(cnnx.ones(2, 1, 1))
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        return self.conv(self.conv(x)) * self.scale
+
+
+def test_shared_layers_count_once_and_own_parameters_too() -> None:
+    table = summary(Shared(), (2, 8, 8))
+    assert [(row.path, row.weights, row.biases) for row in table.rows] == [("conv", 36, 2), ("conv", 0, 0), ("", 2, 0)]
+    assert table.parameters == 40
+    assert all(row.receptive_field is None for row in table.rows)  # a product is no layer
+    assert "conv" in str(table)
+
+
+def test_summary_leaves_the_model_alone() -> None:
+    model = cnnx.Sequential(cnnx.Conv2d(1, 2, 3), cnnx.BatchNorm2d(2))
+    cnnx.checkpoint(model[0])
+    state = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    summary(model, (1, 8, 8))
+    assert model.training
+    assert model[0].checkpointed
+    assert all(np.array_equal(value, model.state_dict()[name].numpy()) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        *((0, "0"), (4096, "4096"), (25_088, "25K"), (150_528, "150K"), (802_816, "800K"), (3_211_264, "3.2M")),
+        *((999_999, "1.0M"), (12_345_678, "12M"), (138_344_128, "140M")),
+    ],
+)
+def test_counts_are_written_as_in_the_notes(count: int, text: str) -> None:
+    assert format_count(count) == text
+
+
+def test_bytes_are_read_and_written() -> None:
+    assert [parse_bytes("x", text) for text in ("6 GB", "1.5GiB", "10 kb", "7", 7, 2.0)] == [
+        *(6 * 2**30, 3 * 2**29, 10 * 2**10, 7, 7, 2),
+    ]
+    assert [format_bytes(n) for n in (12, 1024, 60_950_432, 3 * 2**40)] == ["12 B", "1.0 KiB", "58.1 MiB", "3072.0 GiB"]
+
+
+# ---- Receptive fields
+
+
+def probe(model: cnnx.Module, shape: tuple[int, ...], index: tuple[int, int] | None) -> tuple[int, int, int, int]:
+    """The first and last row and column of the image that one output depends on: where its gradient is not zero."""
+    model = model.eval().to("float64")
+    for name, parameter in model.named_parameters():
+        parameter.detach().fill_(0.0 if name.endswith("bias") else 0.1)  # positive: nothing cancels, no ReLU closes
+    x = cnnx.ones(1, *shape, dtype="float64", requires_grad=True)
+    y = model(x)
+    gradient = np.zeros(y.shape)
+    gradient[(0, 0) if index is None else (0, 0, *index)] = 1.0
+    y.backward(cnnx.tensor(gradient))
+    seen = np.abs(x.grad.numpy()[0]).sum(0) > 0
+    rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
+    return rows[0], rows[-1], columns[0], columns[-1]
+
+
+def conv(*args: int, **options: object) -> cnnx.Conv2d:
+    return cnnx.Conv2d(1, 1, *args, **options)
+
+
+BRANCHES = cnnx.Concat(cnnx.Conv2d(1, 1, 1), cnnx.Sequential(conv(3, padding=1), conv(5, padding=2)))
+
+PROBED = [
+    cnnx.Sequential(conv(3), conv(3), conv(3)),
+    cnnx.Sequential(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1), cnnx.AvgPool2d(2), conv(3, padding=1)),
+    cnnx.Sequential(conv(3, dilation=2, padding=2), conv(3, dilation=4, padding=4)),
+    cnnx.Sequential(conv(7, stride=2, padding=3), cnnx.AvgPool2d(3, 2, 1), conv(3, padding=1)),
+    cnnx.Sequential(conv((3, 5), stride=(1, 2), padding=(0, 1, 2, 1), dilation=(2, 1)), conv((1, 2))),
+    cnnx.Sequential(conv(2, padding="same"), conv(4, padding="same")),
+    cnnx.Sequential(conv(5), BRANCHES, cnnx.Conv2d(2, 1, 3, stride=2)),
+    cnnx.Sequential(conv(3, stride=2), cnnx.Residual(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1))),
+    cnnx.Sequential(cnnx.Residual(conv(3, 2, 1), conv(3, padding=1), downsample=conv(1, 2)), conv(3, padding=1)),
+    cnnx.Sequential(cnnx.LPPool2d(2, 3, 3), conv(3), cnnx.AdaptiveAvgPool2d(2)),
+    cnnx.Sequential(conv(3, padding=1), cnnx.BatchNorm2d(1), cnnx.LocalResponseNorm(1), cnnx.GELU()),
+]
+
+
+@pytest.mark.parametrize("model", PROBED, ids=range(len(PROBED)))
+def test_fields_equal_the_probe(model: cnnx.Module) -> None:
+    shape = (1, 32, 40)
+    field = receptive_field(model, shape)
+    assert field.notes == ()
+    outputs = model.eval().to("float64")(cnnx.zeros(1, *shape, dtype="float64")).shape[2:]
+    for index in {(0, 0), (outputs[0] // 2, outputs[1] // 2), (outputs[0] - 1, outputs[1] - 1)}:
+        seen = probe(model, shape, index)
+        for axis in (0, 1):
+            first = field.start[axis] + index[axis] * field.stride[axis]
+            last = first + field.size[axis] - 1
+            assert seen[2 * axis] == max(0, first)
+            assert seen[2 * axis + 1] == min(shape[1 + axis] - 1, last)
+            assert field.center[axis] == field.start[axis] + (field.size[axis] - 1) / 2
+
+
+def test_linear_layers_see_all_that_is_left() -> None:
+    model = cnnx.Sequential(conv(3), cnnx.AvgPool2d(2), cnnx.Flatten(), cnnx.Linear(25, 2))
+    field = receptive_field(model, (1, 13, 13))
+    assert (field.size, field.start, field.stride) == ((12, 12), (0, 0), (2, 2))
+    assert probe(model, (1, 13, 13), None) == (0, 11, 0, 11)
+
+
+def test_fields_of_the_notes() -> None:
+    stack = cnnx.Sequential(*(conv(3, padding=1) for _ in range(3)))
+    assert [field.size[0] for field in receptive_fields(stack, (1, 9, 9)).values()] == [3, 5, 7, 7]
+    # dilation makes the field grow much faster
+    dilated = cnnx.Sequential(*(conv(3, padding=d, dilation=d) for d in (1, 2, 4)))
+    assert [field.size[0] for field in receptive_fields(dilated, (1, 32, 32)).values()] == [3, 7, 15, 15]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shape", "path", "size", "stride"),
+    [
+        ("vgg16", {}, (3, 224, 224), "features.30", 212, 32),
+        ("vgg16", {}, (3, 224, 224), "classifier.0", 404, 32),
+        ("alexnet", {"variant": "notes"}, (3, 227, 227), "features.14", 195, 32),
+        ("alexnet", {"variant": "notes"}, (3, 227, 227), "", 355, 32),
+        ("resnet18", {}, (3, 224, 224), "layer4", 435, 32),
+        ("resnet50", {}, (3, 224, 224), "layer4", 427, 32),
+        ("googlenet", {"variant": "2014"}, (3, 224, 224), "inception5b", 715, 32),
+        ("googlenet", {"variant": "2014"}, (3, 224, 224), "avgpool", 907, 32),
+    ],
+)
+def test_fields_of_the_case_studies(
+    name: str, options: dict[str, object], shape: tuple[int, ...], path: str, size: int, stride: int
+) -> None:
+    field = receptive_fields(meta(name, **options), shape)[path]
+    assert (field.size, field.stride) == ((size, size), (stride, stride))
+
+
+def test_a_module_in_python_passes_fields_on() -> None:
+    class Twice(cnnx.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv(3, stride=2)
+
+        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+            return self.conv(self.conv(x))
+
+    field = receptive_field(Twice(), (1, 20, 20))
+    assert (field.size, field.stride) == ((7, 7), (4, 4))
+
+
+def test_branches_that_do_not_line_up_are_told() -> None:
+    shifted = cnnx.Concat(conv(3, padding=(2, 0, 1, 1)), conv(3, padding=1))
+    field = receptive_field(shifted, (1, 8, 8))
+    assert field.notes == ("the model joins branches whose rows are centred 1 pixels apart",)
+    assert (field.size, field.start) == ((4, 3), (-2, -1))
+    strides = cnnx.Sequential(cnnx.Concat(conv(2, stride=2), cnnx.Sequential(conv(3), conv(2), conv(2))))
+    field = receptive_field(strides, (1, 8, 8))
+    assert field.notes[0] == "0 joins branches of strides 2 and 1 along rows"
+    assert "note: 0 joins branches" in str(field)
+    uneven = receptive_field(cnnx.AdaptiveAvgPool2d(3), (1, 8, 8))
+    assert uneven.size == (4, 4)
+    assert uneven.notes == ("the windows of AdaptiveAvgPool2d differ in size; the largest is given",)
+
+
+# ---- check_sizes
+
+
+def rules(model: cnnx.Module, shape: tuple[int, ...]) -> list[str]:
+    return [finding.rule for finding in check_sizes(model, shape)]
+
+
+def test_vgg_is_clean_but_for_its_linear_layers() -> None:
+    (finding,) = check_sizes(meta("vgg16"), (3, 224, 224))
+    assert (finding.rule, finding.path) == ("linear-parameters", "classifier.0")
+    assert "123,642,856 of 138,357,544 parameters (89%)" in finding.message
+    assert rules(meta("all_convolutional"), (3, 32, 32)).count("linear-parameters") == 0
+
+
+CLEAN = cnnx.Sequential(cnnx.Conv2d(3, 8, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
+
+
+def behind(*layers: cnnx.Module) -> cnnx.Sequential:
+    return cnnx.Sequential(cnnx.Conv2d(3, 8, 3, padding=1), *layers)
+
+
+CASES = [
+    (CLEAN, (3, 32, 32), []),
+    # the image can be halved as often as the network halves it
+    (cnnx.Sequential(CLEAN, cnnx.Conv2d(8, 8, 2, stride=2)), (3, 32, 32), []),
+    (cnnx.Sequential(CLEAN, cnnx.Conv2d(8, 8, 2, stride=2)), (3, 36, 34), ["input-size", "lost-pixels"]),
+    # filters keep the size
+    (behind(cnnx.Conv2d(8, 8, 5, padding=2)), (3, 16, 16), []),
+    (behind(cnnx.Conv2d(8, 8, 5, padding=4, dilation=2)), (3, 16, 16), []),
+    (behind(cnnx.Conv2d(8, 8, 5)), (3, 16, 16), ["changed-size"]),
+    (behind(cnnx.Conv2d(8, 8, 1, padding=1)), (3, 16, 16), ["changed-size"]),
+    (behind(cnnx.Conv2d(8, 8, (3, 1), padding=(0, 0))), (3, 16, 16), ["changed-size"]),
+    (behind(cnnx.Conv2d(8, 8, 16)), (3, 16, 16), []),  # stands for a linear layer
+    # strides that fit
+    (behind(cnnx.MaxPool2d(3, 2)), (3, 17, 17), ["input-size", "input-size"]),
+    (behind(cnnx.MaxPool2d(3, 2)), (3, 16, 16), ["lost-pixels"]),
+    (behind(cnnx.MaxPool2d(3, 2, fit="ceil")), (3, 16, 16), ["uneven-windows"]),
+    (behind(cnnx.MaxPool2d(3, 2, 1)), (3, 16, 16), ["uneven-windows"]),
+    (behind(cnnx.Conv2d(8, 8, 1, stride=2)), (3, 16, 16), ["skipped-pixels"]),
+    (behind(cnnx.Conv2d(8, 8, 2, stride=2)), (3, 16, 16), []),
+    # pooling
+    (behind(cnnx.AvgPool2d(4)), (3, 16, 16), ["large-pool"]),
+    (behind(cnnx.AvgPool2d(16)), (3, 16, 16), []),  # of the whole image
+    (behind(cnnx.AdaptiveAvgPool2d(1)), (3, 16, 16), []),
+    # large filters
+    (cnnx.Sequential(cnnx.Conv2d(3, 8, 7, padding=3)), (3, 16, 16), []),
+    (behind(cnnx.Conv2d(8, 8, 7, padding=3)), (3, 16, 16), ["large-filter"]),
+    # linear layers
+    (cnnx.Sequential(CLEAN, cnnx.Flatten(), cnnx.Linear(512, 10)), (3, 16, 16), ["linear-parameters"]),
+    (cnnx.Sequential(CLEAN, cnnx.AdaptiveAvgPool2d(1), cnnx.Flatten(), cnnx.Linear(8, 10)), (3, 16, 16), []),
+    (cnnx.Sequential(cnnx.Flatten(), cnnx.Linear(768, 10)), (3, 16, 16), []),  # no convnet
+]
+
+
+@pytest.mark.parametrize(("model", "shape", "expected"), CASES, ids=range(len(CASES)))
+def test_rules(model: cnnx.Module, shape: tuple[int, ...], expected: list[str]) -> None:
+    findings = check_sizes(model, shape)
+    assert [finding.rule for finding in findings] == expected
+    for finding in findings:
+        assert all((finding.message, finding.reason, finding.suggestion))
+        assert finding.to_dict()["rule"] == finding.rule
+
+
+def test_lost_pixels_are_really_lost() -> None:
+    """What the linter says is never read has no influence: changing it changes nothing."""
+    net = cnnx.Sequential(cnnx.Conv2d(1, 1, 3, stride=4))
+    (finding,) = [f for f in check_sizes(net, (1, 13, 13)) if f.rule == "lost-pixels"]
+    assert "(13 - 3 + 0) / 4 + 1 = 3.5 is not an integer: rows and columns 11 to 12 of the input" in finding.message
+    assert finding.suggestion == "Give this layer an input of 11 or 15, or change its padding."
+    x = np.random.default_rng(0).normal(size=(1, 1, 13, 13)).astype(np.float32)
+    y = net(cnnx.tensor(x)).detach().numpy()
+    changed = x.copy()
+    changed[..., 11:] = changed[:, :, 11:] = 99.0
+    np.testing.assert_array_equal(net(cnnx.tensor(changed)).detach().numpy(), y)
+    changed[..., 10] = 99.0
+    assert not np.array_equal(net(cnnx.tensor(changed)).detach().numpy(), y)
+
+
+def test_notes_example_that_does_not_fit() -> None:
+    (finding,) = [f for f in check_sizes(cnnx.Sequential(conv(3, stride=2)), (1, 10, 10)) if f.rule == "lost-pixels"]
+    assert "(10 - 3 + 0) / 2 + 1 = 4.5" in finding.message
+    assert "input of 9 or 11" in finding.suggestion
+
+
+def test_axes_are_told_apart() -> None:
+    findings = check_sizes(behind(cnnx.MaxPool2d((2, 2))), (3, 16, 15))
+    assert [(f.rule, f.path) for f in findings] == [("input-size", ""), ("lost-pixels", "1")]
+    assert "width of 15" in findings[0].message
+    assert "columns 14 of the input" in findings[1].message
+
+
+# ---- Commands
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    app(list(arguments), standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = run(capsys, "summary", "vgg16", "--input", "3x224x224", "--style", "notes")
+    assert "138,344,128" in out
+    assert "627" in run(capsys, "summary", "resnet18")
+    out = run(capsys, "memory", "lenet5", "--batch-size", "64", "--optimizer", "adam")
+    assert "training step, batch of 64" in out
+    assert "largest batch within 20 MB has" in run(capsys, "memory", "lenet5", "--limit", "20 MB", "--mode", "infer")
+    assert "linear-parameters: classifier.0" in run(capsys, "check", "vgg16")
+    assert "1 finding\n" in run(capsys, "check", "cifar_net")
+    saved = tmp_path / "net.safetensors"
+    cnnx.save(cnnx.models.lenet5(), saved)
+    assert "61,706 parameters" in run(capsys, "summary", str(saved), "--input", "1x32x32")
+    for arguments, message in (
+        (("summary", "vgg17"), r"\[cnnx\] there is neither a model nor a file 'vgg17'\. Models are alexnet"),
+        (("check", "vgg16", "--input", "3,224"), r"\[cnnx\] --input must be a shape such as 3x224x224; got '3,224'"),
+        (("memory", str(saved)), "does not say which images it takes"),
+        (("summary", "lenet5", "--style", "plain"), r"\[summary\] style must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(capsys, *arguments)
+
+
+@pytest.mark.skipif(not hasattr(cnnx, "pattern"), reason="needs cnnx.pattern")
+def test_commands_take_patterns(capsys: pytest.CaptureFixture[str]) -> None:
+    pattern = "INPUT -> [CONV -> RELU -> POOL]*2 -> FC -> RELU -> FC"
+    assert "Conv2d" in run(capsys, "summary", pattern, "--input", "3x32x32")
