@@ -46,7 +46,7 @@ template <class T>
 std::shared_ptr<const DerivedValues> prepared_weight(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g,
                                                      const Tensor& weight) {
   Storage& storage = *weight.impl()->storage;
-  const int64_t variant = g.groups * (weight.rank() ? weight.size(0) : 0);
+  const int64_t variant = g.out_channels << 32 | g.groups;  // views of one buffer may differ in these
   auto kept = storage.derived();
   if (kept && kept->key == &algorithm && kept->variant == variant) return kept;
   const auto bytes = static_cast<size_t>(algorithm.prepared_values(g)) * sizeof(T);

@@ -208,13 +208,18 @@ void write_outputs(const Problem& p, int64_t first, int64_t count, int64_t filte
   }
 }
 
-/// sums[position][filter of the panel] (=|+=) patches * weights of a panel.
+/// sums[position][filter of the panel] (=|+=) patches * weights of a panel. All tiles take one stretch of the depth after
+/// the other, so that its weights stay in the first-level cache.
 template <class T>
 void multiply(int64_t count, int64_t depth, int64_t width, const T* patches, const T* weights, bool add, T* sums,
               int64_t ld) {
-  for (int64_t at = 0; at < count; at += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, count - at);
-    multiply_tile(rows, width, depth, patches + at * depth, weights, width, sums + at * ld, ld, add);
+  for (int64_t d = 0; d < depth; d += kSumDepth, add = true) {
+    const int64_t stretch = std::min(kSumDepth, depth - d);
+    for (int64_t at = 0; at < count; at += kTileRows) {
+      const int64_t rows = std::min<int64_t>(kTileRows, count - at);
+      multiply_tile(rows, width, stretch, patches + at * depth + d * rows, weights + d * width, width, sums + at * ld,
+                    ld, add);
+    }
   }
 }
 

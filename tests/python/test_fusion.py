@@ -1,0 +1,162 @@
+"""Layers that Sequential and Residual run in one pass, and weights kept in an algorithm's own order: same results."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from helpers import assert_close
+
+import cnnx
+import cnnx.functional as F
+
+
+def _one_by_one(modules, x):
+    for module in modules:
+        x = module(x)
+    return x
+
+
+def _net(dtype):
+    net = cnnx.Sequential(
+        cnnx.Conv2d(3, 20, 3, padding=1),
+        cnnx.BatchNorm2d(20),
+        cnnx.ReLU(),
+        cnnx.Conv2d(20, 18, 3, stride=2, bias=False),
+        cnnx.BatchNorm2d(18),
+        cnnx.Conv2d(18, 12, 1),
+        cnnx.ReLU(),
+        cnnx.ReLU(),
+        cnnx.BatchNorm2d(12, affine=False),
+        cnnx.ReLU(),
+        cnnx.Conv2d(12, 8, 3, groups=4, padding=1),
+    )
+    for norm in (net[1], net[4]):
+        cnnx.init.uniform_(norm.weight, 0.5, 1.5)
+        cnnx.init.uniform_(norm.bias, -1, 1)
+    for _ in range(3):
+        net(cnnx.randn(4, 3, 9, 8))  # gives the running statistics values of their own
+    return net.to(dtype)
+
+
+def _gradients(run, net, x):
+    net.zero_grad()
+    x = x.detach()
+    x.requires_grad = True
+    y = run(x)
+    (y * y).sum().backward()
+    return [y, x.grad, *(p.grad for p in net.parameters())]
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_chain_in_evaluation_equals_its_layers(algorithm, dtype):
+    net = _net(dtype).eval()
+    cnnx.set_conv_algorithm(algorithm)
+    x = cnnx.randn(2, 3, 11, 10).to(dtype)
+    expected = _one_by_one(net, x)
+    assert_close(net(x), expected.numpy(), dtype, scale=20)
+    with cnnx.no_grad():
+        for _ in range(2):  # the second time with weights that are in order already
+            assert_close(net(x), expected.numpy(), dtype, scale=20)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_a_chain_equal_those_of_its_layers(training):
+    net = _net("float64").train(training)
+    x = cnnx.randn(3, 3, 7, 8).to("float64")
+    twin = copy.deepcopy(net)
+    fused = _gradients(net, net, x)
+    plain = _gradients(lambda x: _one_by_one(twin, x), twin, x)
+    for a, b in zip(fused, plain, strict=True):
+        assert_close(a, b.numpy(), "float64", scale=20)
+    for (name, a), (_, b) in zip(net.named_buffers(), twin.named_buffers(), strict=True):
+        assert_close(a, b.numpy(), "float64"), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ends_in", ["convolution", "norm", "activation", "pool"])
+def test_a_residual_equals_its_layers(training, ends_in):
+    body = [cnnx.Conv2d(4, 6, 3, padding=1), cnnx.BatchNorm2d(6)]
+    body = {
+        "convolution": body[:1],
+        "norm": body,
+        "activation": [*body, cnnx.ReLU()],
+        "pool": [*body, cnnx.AvgPool2d(3, stride=1, padding=1)],
+    }[ends_in]
+    shortcut = cnnx.Conv2d(4, 6, 1)
+    block = cnnx.Residual(*body, downsample=shortcut).to("float64").train(training)
+    twin = copy.deepcopy(block)
+    children = dict(twin.named_children())
+    down = children.pop("downsample")
+    x = cnnx.randn(3, 4, 6, 5).to("float64")
+    fused = _gradients(block, block, x)
+    plain = _gradients(lambda x: F.relu(_one_by_one(children.values(), x) + down(x)), twin, x)
+    for a, b in zip(fused, plain, strict=True):
+        assert_close(a, b.numpy(), "float64", scale=20)
+
+
+def test_what_python_overrides_is_called():
+    class Doubling(cnnx.ReLU):
+        def forward(self, x):
+            return super().forward(x) * 2.0
+
+    conv, x = cnnx.Conv2d(1, 2, 3), cnnx.randn(1, 1, 5, 5)
+    y = cnnx.Sequential(conv, Doubling())(x)
+    np.testing.assert_array_equal(y.numpy(), (F.relu(conv(x)) * 2.0).numpy())
+
+
+_CHANGES = {
+    "through a NumPy view": lambda layer: np.copyto(layer.weight.numpy(), 0.5),
+    "by an initialiser": lambda layer: cnnx.init.constant_(layer.weight, 0.5),
+    "by load_state_dict": lambda layer: layer.load_state_dict({"weight": np.full(layer.weight.shape, 0.5, np.float32)}),
+    "by assignment": lambda layer: setattr(layer, "weight", cnnx.Parameter(cnnx.full(layer.weight.shape, 0.5))),
+}
+
+
+def _step(layer):
+    """Ends at 0.5 whatever the weight was."""
+    layer.weight.grad = layer.weight.detach() - 0.5
+    cnnx.optim.SGD([layer.weight], lr=1.0).step()
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+@pytest.mark.parametrize("change", [*_CHANGES.values(), _step], ids=[*_CHANGES, "by an optimizer"])
+def test_a_changed_weight_is_seen(algorithm, change):
+    cnnx.set_conv_algorithm(algorithm)
+    layer, x = cnnx.Conv2d(5, 17, 3, padding=1, bias=False), cnnx.randn(2, 5, 9, 9)
+    expected = F.conv2d(x, cnnx.full(layer.weight.shape, 0.5), padding=1).numpy()
+    with cnnx.no_grad():
+        before = layer(x).numpy().copy()
+        change(layer)
+        after = layer(x).numpy()
+    assert np.abs(before - expected).max() > 0.1
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+def test_a_live_numpy_view_of_the_weight_is_obeyed(algorithm):
+    cnnx.set_conv_algorithm(algorithm)
+    layer, x = cnnx.Conv2d(3, 4, 3, bias=False), cnnx.randn(1, 3, 6, 6)
+    view = layer.weight.detach().numpy()
+    with cnnx.no_grad():
+        for value in (1.0, 2.0, 3.0):
+            view[...] = value
+            expected = F.conv2d(x, cnnx.full(layer.weight.shape, value)).numpy()
+            np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+def test_views_of_one_weight_with_other_shapes(algorithm):
+    cnnx.set_conv_algorithm(algorithm)
+    weight = cnnx.randn(8, 4, 3, 3)
+    calls = [
+        (weight, cnnx.randn(1, 4, 7, 7), 1),
+        (weight, cnnx.randn(1, 8, 7, 7), 2),
+        (weight.reshape(16, 2, 3, 3), cnnx.randn(1, 2, 7, 7), 1),
+        (weight.reshape(4, 8, 3, 3), cnnx.randn(1, 8, 7, 7), 1),
+    ]
+    for w, x, groups in calls * 2:
+        expected = F.conv2d(x, cnnx.tensor(w.numpy().copy(), requires_grad=True), groups=groups)
+        np.testing.assert_allclose(F.conv2d(x, w, groups=groups).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
