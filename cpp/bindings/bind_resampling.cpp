@@ -116,20 +116,12 @@ Example:
 using OptionalPair = std::optional<Pair>;
 using OptionalScale = std::optional<Scale>;
 
-UpsampleOptions upsample_options(const char* op, const OptionalPair& size, const OptionalScale& scale_factor,
-                                 const std::string& mode, std::optional<bool> align_corners) {
-  if (mode == "nearest" && align_corners) {
-    throw std::invalid_argument("[" + std::string(op) + "] align_corners needs mode=\"bilinear\".");
-  }
-  return {size, scale_factor, mode, align_corners.value_or(false)};
-}
-
 void bind_functions(py::module_& m) {
   m.def(
       "upsample",
       [](const Tensor& x, const OptionalPair& size, const OptionalScale& scale_factor, const std::string& mode,
          std::optional<bool> align_corners) {
-        return upsample(x, upsample_options("upsample", size, scale_factor, mode, align_corners));
+        return upsample(x, {size, scale_factor, mode, align_corners.value_or(false)});
       },
       py::arg("x"), py::arg("size") = py::none(), py::arg("scale_factor") = py::none(), py::arg("mode") = "nearest",
       py::arg("align_corners") = py::none(), NoGil(), kUpsampleDoc);
@@ -161,7 +153,7 @@ void bind_resampling(py::module_& m) {
       .def(py::init([](const OptionalPair& size, const OptionalScale& scale_factor, const std::string& mode,
                        std::optional<bool> align_corners) {
              return std::make_unique<PyModule<Upsample>>(
-                 upsample_options("Upsample", size, scale_factor, mode, align_corners));
+                 UpsampleOptions{size, scale_factor, mode, align_corners.value_or(false)});
            }),
            py::arg("size") = py::none(), py::arg("scale_factor") = py::none(), py::arg("mode") = "nearest",
            py::arg("align_corners") = py::none());

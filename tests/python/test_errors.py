@@ -311,7 +311,7 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         '[upsample] mode must be "nearest" or "bilinear"; got "bicubic".',
     ),
     (
-        lambda: F.upsample(_X, 3, align_corners=False),
+        lambda: F.upsample(_X, 3, align_corners=True),
         ValueError,
         '[upsample] align_corners needs mode="bilinear".',
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -155,7 +157,8 @@ def test_saved_layers_come_back_the_same(layer, tmp_path):
     layer(x)  # moves running statistics
     cnnx.save(cnnx.Sequential(layer.eval()), tmp_path / "net.safetensors")
     loaded = cnnx.load(tmp_path / "net.safetensors")
-    assert repr(loaded[0]) == repr(layer)
+    for other in (loaded[0], copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert repr(other) == repr(layer)
     np.testing.assert_array_equal(loaded(x).detach().numpy(), layer(x).detach().numpy())
     assert not layer.training
     copied = cnnx.Sequential(layer).to("float64")[0]
