@@ -19,8 +19,8 @@ Residual::Residual(NamedModules body, std::shared_ptr<Module> downsample) : Cont
 Tensor Residual::forward(const Tensor& x) {
   const std::shared_ptr<Module> downsample = child(kShortcut);
   Tensor y = x;
-  for (const auto& module : children_snapshot()) {
-    if (module != downsample) y = ModulePtr(module)(y);
+  for (auto& module : children_snapshot()) {
+    if (module != downsample) y = ModulePtr(std::move(module))(y);
   }
   const Tensor shortcut = downsample ? ModulePtr(downsample)(x) : x;
   check(y.shape() == shortcut.shape(), "residual",
@@ -31,7 +31,7 @@ Tensor Residual::forward(const Tensor& x) {
 
 Tensor Concat::forward(const Tensor& x) {
   std::vector<Tensor> parts;
-  for (const auto& module : children_snapshot()) parts.push_back(ModulePtr(module)(x));
+  for (auto& module : children_snapshot()) parts.push_back(ModulePtr(std::move(module))(x));
   check(!parts.empty(), "concat", "Concat has no modules.");
   return concat(parts, 1);
 }

@@ -30,7 +30,7 @@ Sequential::Sequential(std::vector<std::shared_ptr<Module>> modules) {
 
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
-  for (const auto& module : children_snapshot()) y = ModulePtr(module)(y);
+  for (auto& module : children_snapshot()) y = ModulePtr(std::move(module))(y);
   return y;
 }
 
