@@ -309,7 +309,7 @@ DeviceGuard::~DeviceGuard() { default_device = previous_; }
 bool is_dry_run() { return default_device.is_meta(); }
 
 namespace {
-std::atomic<int64_t> largest_workspace{std::numeric_limits<int64_t>::max()};
+std::atomic<int64_t> largest_workspace{kNoWorkspaceLimit};
 }
 int64_t workspace_limit() { return largest_workspace.load(std::memory_order_relaxed); }
 void set_workspace_limit(int64_t bytes) {

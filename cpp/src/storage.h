@@ -81,6 +81,9 @@ class Workspace {
   std::unique_ptr<Storage> storage_;
 };
 
+/// What workspace_limit() says without a limit.
+inline constexpr int64_t kNoWorkspaceLimit = INT64_MAX;
+
 /// While one lives, this thread may allocate no more than so many bytes in all; std::invalid_argument beyond. For
 /// building what a file describes: its description may ask for any size.
 class AllocationBudget {

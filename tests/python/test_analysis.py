@@ -172,12 +172,12 @@ PROBED = [
     cnnx.Sequential(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1), cnnx.AvgPool2d(2), conv(3, padding=1)),
     cnnx.Sequential(conv(3, dilation=2, padding=2), conv(3, dilation=4, padding=4)),
     cnnx.Sequential(conv(7, stride=2, padding=3), cnnx.AvgPool2d(3, 2, 1), conv(3, padding=1)),
-    cnnx.Sequential(conv((3, 5), stride=(1, 2), padding=(0, 1, 2, 1), dilation=(2, 1)), conv((1, 2))),
+    cnnx.Sequential(conv((3, 5), stride=(1, 2), padding=(0, 0, 2, 1), dilation=(2, 1)), conv((1, 2))),
     cnnx.Sequential(conv(2, padding="same"), conv(4, padding="same")),
     cnnx.Sequential(conv(5), BRANCHES, cnnx.Conv2d(2, 1, 3, stride=2)),
-    cnnx.Sequential(conv(3, stride=2), cnnx.Residual(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1))),
+    cnnx.Sequential(conv(3, stride=2, padding=1), cnnx.Residual(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1))),
     cnnx.Sequential(cnnx.Residual(conv(3, 2, 1), conv(3, padding=1), downsample=conv(1, 2)), conv(3, padding=1)),
-    cnnx.Sequential(cnnx.LPPool2d(2, 3, 3), conv(3), cnnx.AdaptiveAvgPool2d(2)),
+    cnnx.Sequential(cnnx.LPPool2d(2, 3, 3), conv((3, 2)), cnnx.AdaptiveAvgPool2d(2)),
     cnnx.Sequential(conv(3, padding=1), cnnx.BatchNorm2d(1), cnnx.LocalResponseNorm(1), cnnx.GELU()),
 ]
 

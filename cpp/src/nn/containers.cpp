@@ -26,7 +26,7 @@ Tensor Residual::forward(const Tensor& x) {
 
 Tensor Concat::forward(const Tensor& x) {
   std::vector<Tensor> parts;
-  for (const auto& module : children_snapshot()) parts.push_back(ModulePtr(module)(x));
+  for (auto& module : children_snapshot()) parts.push_back(ModulePtr(std::move(module))(x));
   check(!parts.empty(), "concat", "Concat has no modules.");
   return concat(parts, 1);
 }

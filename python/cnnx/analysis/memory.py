@@ -35,7 +35,8 @@ class MemoryReport:
         mode: "train" or "infer".
         batch_size: images at a time.
         peak: the most that the allocator's live buffers come to: ``cnnx.memory.peak()`` of the real run.
-        resident: the most that live buffers and those kept for reuse take of the machine: what the process grows by.
+        resident: the most that live buffers and those kept for reuse take of the machine: what the process grows by, to
+            within a few pages.
         activations: outputs of layers, their gradients, and what else the backward pass keeps.
         parameters: parameters and buffers such as running statistics.
         gradients: those of the parameters.

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "ops/conv2d/conv2d.h"
+#include "storage.h"
 
 namespace cnnx {
 namespace {
@@ -42,7 +43,8 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {
-    if (!algorithm->accepts(g, pass) || algorithm->workspace_bytes(g, pass) > limit) continue;
+    if (!algorithm->accepts(g, pass)) continue;
+    if (limit < kNoWorkspaceLimit && algorithm->workspace_bytes(g, pass) > limit) continue;
     if (const double cost = algorithm->cost(g, pass); cost < least) {
       best = algorithm;
       least = cost;

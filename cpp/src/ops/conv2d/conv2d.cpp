@@ -34,7 +34,8 @@ template <class T, class F>
 void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
   g.threads = region_threads();
   const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
-  const auto too_much = [&] { return algorithm.workspace_bytes(g, pass) > workspace_limit(); };
+  const int64_t limit = workspace_limit();
+  const auto too_much = [&] { return limit < kNoWorkspaceLimit && algorithm.workspace_bytes(g, pass) > limit; };
   while (g.threads > 1 && too_much()) --g.threads;
   while (g.column_bytes > 0 && too_much()) g.column_bytes /= 2;
   const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
