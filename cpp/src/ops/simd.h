@@ -46,14 +46,17 @@ inline void store(const Vector<T>& v, T* to) {
   std::memcpy(to, &v, sizeof v);
 }
 
-template <class T>
-inline T sum_lanes(const Vector<T>& v) {
-  T lanes[kLanes<T>];
-  store(v, lanes);
-  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+/// Adds the upper half to the lower one until one value is left.
+template <class T, int kCount = kLanes<T>>
+inline T sum_lanes(const typename VectorOf<T, kCount>::type& v) {
+  if constexpr (kCount == 1) {
+    return v[0];
+  } else {
+    typename VectorOf<T, kCount / 2>::type low, high;
+    std::memcpy(&low, &v, sizeof low);
+    std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+    return sum_lanes<T, kCount / 2>(low + high);
   }
-  return lanes[0];
 }
 
 }  // namespace cnnx::CNNX_ISA

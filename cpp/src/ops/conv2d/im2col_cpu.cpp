@@ -66,11 +66,13 @@ int64_t partial_count(const Conv2dGeometry& g) {
 
 bool accepts(const Conv2dGeometry&, ConvPass) { return true; }
 
-/// Measured: the share of the full speed that BLAS reaches, and how long a value of a column takes, in multiply-adds.
+/// Measured: the share of the full speed that BLAS reaches, and how long a value of a column takes, in multiply-adds:
+/// more for the gradients, and for those of short rows.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kColumn = 16;
-  const double products = g.multiply_adds(), speed = pass == ConvPass::kBackwardWeight ? 0.45 : 0.65;
-  return products / speed + (is_pointwise(g) ? 0 : kColumn * products / static_cast<double>(g.group_out()));
+  const double products = g.multiply_adds(), width = static_cast<double>(std::max<int64_t>(1, g.w.output));
+  const double speed = pass == ConvPass::kBackwardWeight ? 0.55 : 0.65;
+  const double column = pass == ConvPass::kForward ? 16 : pass == ConvPass::kBackwardWeight ? 45 : 30 + 600 / width;
+  return products / speed + (is_pointwise(g) ? 0 : column * products / static_cast<double>(g.group_out()));
 }
 
 template <class T>

@@ -3,8 +3,8 @@
 //
 // Filters lie along the vector, output positions of all images along the rows of a tile. So no shape of the image
 // wastes part of a vector, a stride costs nothing in the product, and small images of a batch are worked on together.
-// Sums of a tile are transposed on their way out. The gradient of the input of a convolution of stride 1 is the same
-// with flipped, transposed weights.
+// Sums of a tile are transposed on their way out. A forward pass only: for the gradients the other algorithms are
+// faster.
 #include <algorithm>
 
 #include "kernels.h"
@@ -21,9 +21,7 @@ namespace {
 /// The product of one group: y (positions, filters) = patches (positions, depth) * weights (depth, filters).
 struct Problem {
   int64_t images, groups, channels, filters;  // of a group
-  WindowAxis h, w;                            // input, output and window, of the pass
-  int64_t filter_step, channel_step;          // of the weights
-  bool is_flipped;
+  WindowAxis h, w;
 
   int64_t taps() const { return h.kernel * w.kernel; }
   int64_t depth() const { return channels * taps(); }
@@ -42,21 +40,8 @@ void join_axes(Problem& p) {
   p.h.input = p.h.output = 1;
 }
 
-Problem forward_problem(const Conv2dGeometry& g) {
-  Problem p{g.batch, g.groups, g.group_in(), g.group_out(), g.h, g.w, g.filter_size(), g.h.kernel * g.w.kernel, false};
-  join_axes(p);
-  return p;
-}
-
-Problem backward_problem(const Conv2dGeometry& g) {
-  const auto mirrored = [](WindowAxis a) {
-    std::swap(a.input, a.output);
-    a.pad_before = a.extent() - 1 - a.pad_before;
-    return a;
-  };
-  Problem p{g.batch,       g.groups,      g.group_out(),           g.group_in(),
-            mirrored(g.h), mirrored(g.w), g.h.kernel * g.w.kernel, g.filter_size(),
-            true};
+Problem make_problem(const Conv2dGeometry& g) {
+  Problem p{g.batch, g.groups, g.group_in(), g.group_out(), g.h, g.w};
   join_axes(p);
   return p;
 }
@@ -75,25 +60,30 @@ int64_t packed_values(const Problem& p) {
   return round_up(p.filters, kLanes<T>) * p.depth();
 }
 
-/// packed[panel][channel][tap][filter of the panel] of one group, filters that fill up the last vector zero.
+/// packed[panel][depth][filter of the panel] of one group, filters that fill up the last vector zero.
 template <class T>
 void pack_weights(const Problem& p, const T* w, T* packed) {
   const Panels<T> panels(p.filters);
-  const int64_t taps = p.taps();
-  parallel_for(p.channels, item_grain(taps * p.filters * 2), [&](int64_t begin, int64_t end) {
-    for (int64_t panel = 0; panel < panels.count; ++panel) {
-      const int64_t first = panels.first(panel), width = panels.width(panel);
-      T* const out = packed + first * p.depth();
-      for (int64_t k = 0; k < width; ++k) {
-        const T* from = w + (first + k) * p.filter_step;
-        const bool is_real = first + k < p.filters;
-        for (int64_t c = begin; c < end; ++c) {
-          const T* values = from + c * p.channel_step;
-          T* to = out + c * taps * width + k;
-          for (int64_t t = 0; t < taps; ++t, to += width) {
-            *to = is_real ? values[p.is_flipped ? taps - 1 - t : t] : T(0);
+  const int64_t depth = p.depth();
+  parallel_for(ceil_div(depth, kLanes<T>), item_grain(2 * kLanes<T> * p.filters), [&](int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < p.filters; k += kLanes<T>) {
+      int64_t panel = k * panels.count / (panels.vectors * kLanes<T>);
+      while (panels.first(panel + 1) <= k) ++panel;
+      const int64_t width = panels.width(panel), rows = std::min<int64_t>(kLanes<T>, p.filters - k);
+      T* const out = packed + panels.first(panel) * depth + (k - panels.first(panel));
+      for (int64_t d = begin * kLanes<T>; d < std::min(depth, end * kLanes<T>); d += kLanes<T>) {
+        const int64_t count = std::min<int64_t>(kLanes<T>, depth - d);
+        Vector<T> block[kLanes<T>] = {};
+        for (int64_t i = 0; i < rows; ++i) {
+          const T* from = w + (k + i) * depth + d;
+          if (count == kLanes<T>) {
+            block[i] = load(from);
+          } else {
+            std::memcpy(&block[i], from, static_cast<size_t>(count) * sizeof(T));
           }
         }
+        transpose<T>(block);
+        for (int64_t i = 0; i < count; ++i) store(block[i], out + (d + i) * width);
       }
     }
   });
@@ -208,8 +198,8 @@ void write_outputs(const Problem& p, int64_t first, int64_t count, int64_t filte
   }
 }
 
-/// sums[position][filter of the panel] (=|+=) patches * weights of a panel. All tiles take one stretch of the depth after
-/// the other, so that its weights stay in the first-level cache.
+/// sums[position][filter of the panel] (=|+=) patches * weights of a panel. All tiles take one stretch of the depth
+/// after the other, so that its weights stay in the first-level cache.
 template <class T>
 void multiply(int64_t count, int64_t depth, int64_t width, const T* patches, const T* weights, bool add, T* sums,
               int64_t ld) {
@@ -289,22 +279,17 @@ void run(const Conv2dGeometry& g, const Problem& p, const T* x, const T* w, cons
 
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
-  run(g, forward_problem(g), x, w, epilogue, y, workspace);
-}
-
-template <class T>
-void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
-  run(g, backward_problem(g), gy, w, ConvEpilogue<T>(), gx, workspace);
+  run(g, make_problem(g), x, w, epilogue, y, workspace);
 }
 
 template <class T>
 int64_t prepared_values(const Conv2dGeometry& g) {
-  return g.groups * packed_values<T>(forward_problem(g));
+  return g.groups * packed_values<T>(make_problem(g));
 }
 
 template <class T>
 void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
-  const Problem p = forward_problem(g);
+  const Problem p = make_problem(g);
   for (int64_t group = 0; group < g.groups; ++group) {
     pack_weights(p, w + group * g.group_out() * g.filter_size(), prepared + group * packed_values<T>(p));
   }
@@ -313,32 +298,31 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
 // ---- The table
 
 bool accepts(const Conv2dGeometry& g, ConvPass pass) {
-  const auto mirrors = [](const WindowAxis& axis) { return axis.stride == 1 && axis.pad_before < axis.extent(); };
-  return g.output_plane() > 0 && g.batch > 0 && pass != ConvPass::kBackwardWeight &&
-         (pass == ConvPass::kForward || (mirrors(g.h) && mirrors(g.w)));
+  return pass == ConvPass::kForward && g.output_plane() > 0 && g.batch > 0;
 }
 
-/// Measured: the share of the full speed that the inner kernel reaches, and how long packing a value of a patch,
-/// packing a weight and writing a sum take, in multiply-adds.
-double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kSpeed = 0.85, kPatch = 12, kWeight = 40, kSum = 30;
-  const Problem p = pass == ConvPass::kForward ? forward_problem(g) : backward_problem(g);
+/// Measured: the share of the full speed that the inner kernel reaches, and how long packing a value of a patch, a row
+/// of patches and a weight, and writing a sum take, in multiply-adds.
+double cost(const Conv2dGeometry& g, ConvPass) {
+  constexpr double kSpeed = 0.85, kPatch = 30, kRow = 700, kWeight = 40, kSum = 30;
+  const Problem p = make_problem(g);
   const auto positions = static_cast<double>(p.positions()), depth = static_cast<double>(p.depth());
   const auto filters = static_cast<double>(round_up(p.filters, kLanes<float>));
+  const double patch = kPatch + kRow / static_cast<double>(p.w.output);
   const double weights = g.is_prepared ? 0 : kWeight * depth * filters;
   return static_cast<double>(g.groups) *
-         (positions * (depth * filters / kSpeed + kPatch * depth + kSum * filters) + weights);
+         (positions * (depth * filters / kSpeed + patch * depth + kSum * filters) + weights);
 }
 
 template <class T>
-int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
-  const Problem p = pass == ConvPass::kForward ? forward_problem(g) : backward_problem(g);
+int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass) {
+  const Problem p = make_problem(g);
   return Cut<T>(p, g).values(p) * static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
 constexpr ImplicitGemmConv2d<T> kTable{{"implicit_gemm", accepts, cost, workspace_bytes<T>, prepared_values<T>,
-                                        prepare<T>, forward<T>, backward_input<T>, nullptr, conv2d_bias_gradient<T>}};
+                                        prepare<T>, forward<T>, nullptr, nullptr, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

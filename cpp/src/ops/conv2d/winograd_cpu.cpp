@@ -588,13 +588,15 @@ bool accepts(const Conv2dGeometry& g, ConvPass) {
 }
 
 /// Measured: transforming a tile of one plane, or a filter of one channel, takes as long as this many multiply-adds.
+/// Tiles fill whole vectors.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
   constexpr double kInput = 1100, kOutput = 800, kTransposed = 1500, kFilter = 1200, kRead = 12;
   const Problem p = pass == ConvPass::kBackwardInput ? backward_problem(g) : forward_problem(g);
   const auto channels = static_cast<double>(p.channels), filters = static_cast<double>(p.filters);
   const double transforms =
       pass == ConvPass::kBackwardWeight ? kTransposed * (channels + filters) : kInput * channels + kOutput * filters;
-  const double tiles = static_cast<double>(p.in.count()) * (kProducts * channels * filters + transforms);
+  const double tiles =
+      static_cast<double>(round_up(p.in.count(), kLanes<float>)) * (kProducts * channels * filters + transforms);
   const double preparing = g.is_prepared ? kProducts * kRead : kFilter;
   return static_cast<double>(g.groups) * (tiles + preparing * channels * filters);
 }
