@@ -196,18 +196,21 @@ struct Cut {
   Cut(const Problem& p, int threads, bool prepared) : is_prepared(prepared), slots(threads) {
     constexpr int64_t kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 20;
     const int64_t tiles = p.in.count(), channel_bytes = kProducts * p.channels * static_cast<int64_t>(sizeof(T));
-    by_filters = channel_bytes * p.filters > kLargeFilters && channel_bytes * tiles <= kAllTiles;
+    const bool large_filters = channel_bytes * p.filters > kLargeFilters,
+               few_tiles = tiles <= (threads - 1) * kLanes<T>;
+    by_filters = (large_filters || few_tiles) && channel_bytes * tiles <= kAllTiles;
+    run = by_filters ? std::min(kRun, round_up(ceil_div(p.filters, threads), kTileRows)) : kRun;
     const int64_t most = std::clamp<int64_t>(kBlock / (channel_bytes * kTileCols<T>), 1, 4) * kTileCols<T>;
     const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
-    block_tiles = by_filters ? round_up(tiles, kLanes<T>)
-                             : std::min(round_up(ceil_div(tiles, blocks), kTileCols<T>), round_up(tiles, kLanes<T>));
-    u_plane = plane_step<T>((by_filters && !is_prepared ? std::min(kRun, p.filters) : p.filters) * p.channels);
+    block_tiles = round_up(by_filters ? tiles : ceil_div(tiles, blocks), kLanes<T>);
+    u_plane = plane_step<T>((by_filters && !is_prepared ? std::min(run, p.filters) : p.filters) * p.channels);
     v_plane = plane_step<T>(p.channels * block_tiles);
-    m_plane = plane_step<T>(std::min(kRun, p.filters) * block_tiles);
+    m_plane = plane_step<T>(std::min(run, p.filters) * block_tiles);
   }
   bool is_prepared;  // the filters are transformed already
   bool by_filters;   // a task is a run of filters, and transforms them itself; else it is a block of tiles
   int slots;
+  int64_t run;  // filters whose products are made at a time
   int64_t block_tiles, u_plane, v_plane, m_plane;
 
   int64_t u_here() const { return is_prepared ? 0 : u_plane; }
@@ -336,8 +339,8 @@ void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, cons
     parallel_for(p.channels, 4, [&](int64_t begin, int64_t end) {
       transform_inputs(p, begin, end, x, 0, tiles, cut.v_plane, shared);
     });
-    parallel_slots(ceil_div(p.filters, kRun), cut.slots, [&](int64_t task, int slot) {
-      const int64_t k = task * kRun, count = std::min(kRun, p.filters - k);
+    parallel_slots(ceil_div(p.filters, cut.run), cut.slots, [&](int64_t task, int slot) {
+      const int64_t k = task * cut.run, count = std::min(cut.run, p.filters - k);
       T *const u = slot_values(slot), *const m = u + kProducts * cut.u_here();
       if (!cut.is_prepared) transform_filters(p, count, w + k * p.filter_step, cut.u_plane, u);
       finish(k, count, 0, tiles, cut.is_prepared ? w + k * p.channels : u, shared, m);
@@ -350,8 +353,8 @@ void run_group(const Problem& p, const Cut<T>& cut, const T* x, const T* w, cons
     const int64_t first = task * cut.block_tiles, block = std::min(cut.block_tiles, tiles - first);
     T *const v = slot_values(slot), *const m = v + kProducts * cut.v_plane;
     transform_inputs(p, 0, p.channels, x, first, block, cut.v_plane, v);
-    for (int64_t k = 0; k < p.filters; k += kRun) {
-      finish(k, std::min(kRun, p.filters - k), first, block, u + k * p.channels, v, m);
+    for (int64_t k = 0; k < p.filters; k += cut.run) {
+      finish(k, std::min(cut.run, p.filters - k), first, block, u + k * p.channels, v, m);
     }
   });
 }
