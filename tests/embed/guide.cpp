@@ -112,6 +112,14 @@ struct Sizes : cnnx::CallObserver {
 };
 // [observer]
 
+/// The right column of the page's table.
+void names() {
+  const cnnx::DeviceGuard guard("meta");
+  cnnx::Conv2d conv(3, 16, 3, {.stride = 2, .padding = 1});
+  const cnnx::Tensor y = cnnx::max_pool2d(conv(cnnx::zeros({1, 3, 224, 224})), 3, {.stride = 2});
+  expect(y.shape() == cnnx::Shape{1, 16, 55, 55} && y.device().is_meta(), "a dry run has shapes");
+}
+
 void observer(const cnnx::ModulePtr& model) {
   Sizes sizes;
   model(cnnx::zeros({1, 1, 8, 8}));
@@ -125,6 +133,7 @@ int main(int argc, char** argv) {
   try {
     const cnnx::ModulePtr model = cnnx::load(argv[1]);
     train();
+    names();
     own_module();
     own_memory();
     errors(model);
