@@ -3,7 +3,8 @@
 
 namespace cnnx::bindings {
 
-void bind_pooling_functions(py::module_& m);  // bind_pooling.cpp
+void bind_activation_functions(py::module_& m);  // bind_activation.cpp
+void bind_pooling_functions(py::module_& m);     // bind_pooling.cpp
 
 namespace {
 
@@ -133,82 +134,6 @@ Example:
   m.def("_set_fit_mode", &set_fit_mode, py::arg("fit"));
 }
 
-void bind_activations(py::module_& m) {
-  m.def("relu", &relu, py::arg("x"), NoGil(), R"(max(0, x), element by element.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.functional.relu(cnnx.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-)");
-  m.def("add_relu", &add_relu, py::arg("a"), py::arg("b"), NoGil(),
-        R"(relu(a + b) of two tensors in one pass, as residual blocks end.
-
-Args:
-    a: any shape.
-    b: the same shape and dtype; nothing is broadcast.
-
-Raises:
-    ValueError: for shapes or dtypes that differ.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.functional.add_relu(cnnx.tensor([1.0, -3.0]), cnnx.ones(2)).tolist()
-    [2.0, 0.0]
-)");
-  m.def("leaky_relu", &leaky_relu, py::arg("x"), py::arg("negative_slope") = 0.01, NoGil(),
-        "x for x > 0, negative_slope * x otherwise.");
-  m.def("sigmoid", &sigmoid, py::arg("x"), NoGil(), "1 / (1 + e^-x).");
-  m.def("tanh", &cnnx::tanh, py::arg("x"), NoGil(), "Hyperbolic tangent.");
-  m.def(
-      "gelu",
-      [](const Tensor& x, const std::string& approximate) {
-        if (approximate != "none" && approximate != "tanh") {
-          throw std::invalid_argument("[gelu] approximate must be \"none\" or \"tanh\"; got \"" + approximate + "\".");
-        }
-        return gelu(x, approximate == "tanh");
-      },
-      py::arg("x"), py::arg("approximate") = "none", NoGil(),
-      "x times the standard normal distribution function of x (Hendrycks and Gimpel, 2016).");
-  m.def("silu", &silu, py::arg("x"), NoGil(), "x * sigmoid(x).");
-  m.def("softmax", &softmax, py::arg("x"), py::arg("dim") = -1, NoGil(),
-        R"(e^x over its sum along an axis: probabilities from scores.
-
-Args:
-    x: any shape.
-    dim: the axis; negative ones count from the end.
-
-Shape:
-    Output as x.
-
-Raises:
-    IndexError: for an axis that x does not have.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.functional.softmax(cnnx.zeros(1, 4)).tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
-)");
-  m.def("log_softmax", &log_softmax, py::arg("x"), py::arg("dim") = -1, NoGil(),
-        R"(The logarithm of softmax, exact for large scores too.
-
-Args:
-    x: any shape.
-    dim: the axis; negative ones count from the end.
-
-Shape:
-    Output as x.
-
-Raises:
-    IndexError: for an axis that x does not have.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.functional.log_softmax(cnnx.tensor([0.0, 1000.0])).tolist()
-    [-1000.0, 0.0]
-)");
-}
-
 void bind_elementwise(py::module_& m) {
   m.def("exp", &cnnx::exp, py::arg("x"), NoGil(), "Element-wise e^x.");
   m.def("log", &cnnx::log, py::arg("x"), NoGil(), "Element-wise natural logarithm.");
@@ -334,7 +259,7 @@ void bind_settings(py::module_& m) {
 void bind_ops(py::module_& m) {
   bind_convolution(m);
   bind_pooling_functions(m);
-  bind_activations(m);
+  bind_activation_functions(m);
   bind_elementwise(m);
   bind_others(m);
   bind_settings(m);
