@@ -62,6 +62,13 @@ Args:
 Raises:
     FileNotFoundError: if the folder does not exist.
     RuntimeError: if writing fails.
+
+Example:
+    >>> import cnnx, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cnnx.save(cnnx.models.lenet5(), folder + "/lenet5.safetensors", {"trained": "no"})
+    ...     cnnx.load(folder + "/lenet5.safetensors")[0], cnnx.load_metadata(folder + "/lenet5.safetensors")["trained"]
+    (Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1)), 'no')
 )");
   m.def(
       "load",
@@ -90,7 +97,24 @@ Raises:
         without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
       },
       py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
-      "Saves a dict of names and tensors, such as a state dict, as a .safetensors file.");
+      R"(Saves a dict of names and tensors, such as a state dict, as a .safetensors file.
+
+Args:
+    tensors: names and tensors.
+    path: the file to write; replaced as a whole or not at all.
+    metadata: strings to keep in the file.
+
+Raises:
+    FileNotFoundError: if the folder does not exist.
+    RuntimeError: if writing fails.
+
+Example:
+    >>> import cnnx, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cnnx.save_state({"x": cnnx.ones(2)}, folder + "/x.safetensors")
+    ...     cnnx.load_state(folder + "/x.safetensors")
+    {'x': tensor([1., 1.])}
+)");
   m.def(
       "load_state",
       [](const Path& path) {
@@ -100,6 +124,12 @@ Raises:
       py::arg("path"), R"(The tensors of a .safetensors file by name.
 
 Half-precision values become float32, small integers int64.
+
+Args:
+    path: the file.
+
+Returns:
+    A dict of names and tensors.
 
 Raises:
     FileNotFoundError: if there is no such file.

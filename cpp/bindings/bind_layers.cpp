@@ -2,6 +2,9 @@
 #include "module_arguments.h"
 
 namespace cnnx::bindings {
+
+void bind_activation_layers(py::module_& m);  // bind_activation.cpp
+
 namespace {
 
 template <class L>
@@ -12,12 +15,6 @@ LayerClass<L> bind_loss_layer(py::module_& m, const char* name, const char* doc)
          py::arg("input"), py::arg("target"), NoGil(), "The loss of the input.")
       .def("extra_repr", [](const L&) { return ""; }, "Nothing, as in torch.");
   return cls;
-}
-
-/// A layer without constructor arguments.
-template <class L>
-void bind_plain(py::module_& m, const char* name, const char* doc) {
-  bind_layer<L>(m, name, doc).def(py::init([] { return std::make_unique<PyModule<L>>(); }));
 }
 
 void bind_conv(py::module_& m) {
@@ -280,54 +277,6 @@ Example:
            py::arg("start_dim") = 1, py::arg("end_dim") = -1);
 }
 
-void bind_activations(py::module_& m) {
-  bind_plain<Identity>(m, "Identity", "Returns its input. Shape: any to the same.");
-  bind_plain<ReLU>(m, "ReLU", R"(max(x, 0). Shape: any to the same.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.ReLU()(cnnx.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-)");
-  bind_plain<Sigmoid>(m, "Sigmoid", "1 / (1 + exp(-x)). Shape: any to the same.");
-  bind_plain<Tanh>(m, "Tanh", "The hyperbolic tangent. Shape: any to the same.");
-  bind_plain<SiLU>(m, "SiLU", "x * sigmoid(x), also called swish (Elfwing et al., 2017). Shape: any to the same.");
-  bind_layer<LeakyReLU>(m, "LeakyReLU", R"(x where positive, negative_slope * x elsewhere. Shape: any to the same.
-
-Args:
-    negative_slope: slope for negative values.
-)")
-      .def(py::init([](double negative_slope) { return std::make_unique<PyModule<LeakyReLU>>(negative_slope); }),
-           py::arg("negative_slope") = 0.01);
-  bind_layer<GELU>(
-      m, "GELU", R"(x times the normal distribution function of x (Hendrycks and Gimpel, 2016). Shape: any to the same.
-
-Args:
-    approximate: "none", or "tanh" for an approximation by tanh.
-)")
-      .def(py::init([](const std::string& approximate) { return std::make_unique<PyModule<GELU>>(approximate); }),
-           py::arg("approximate") = "none");
-  bind_layer<Softmax>(m, "Softmax",
-                      R"(exp(x) over its sum along an axis: probabilities from scores. Shape: any to the same.
-
-Args:
-    dim: the axis.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.Softmax()(cnnx.zeros(1, 4)).tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
-)")
-      .def(py::init([](int64_t dim) { return std::make_unique<PyModule<Softmax>>(dim); }), py::arg("dim") = -1);
-  bind_layer<LogSoftmax>(m, "LogSoftmax",
-                         R"(The logarithm of Softmax, exact for large scores too. Shape: any to the same.
-
-Args:
-    dim: the axis.
-)")
-      .def(py::init([](int64_t dim) { return std::make_unique<PyModule<LogSoftmax>>(dim); }), py::arg("dim") = -1);
-}
-
 void bind_losses(py::module_& m) {
   bind_loss_layer<CrossEntropyLoss>(m, "CrossEntropyLoss", R"(Cross-entropy between scores (logits) and class numbers.
 
@@ -398,7 +347,7 @@ void bind_layers(py::module_& m) {
   bind_conv(m);
   bind_pooling(m);
   bind_normalization(m);
-  bind_activations(m);
+  bind_activation_layers(m);
   bind_losses(m);
 }
 

@@ -1,7 +1,11 @@
-// The functions behind cnnx.functional, but for losses.
+// The functions behind cnnx.functional that no bind_<family>.cpp has.
 #include "casters.h"
 
 namespace cnnx::bindings {
+
+void bind_activation_functions(py::module_& m);  // bind_activation.cpp
+void bind_pooling_functions(py::module_& m);     // bind_pooling.cpp
+
 namespace {
 
 using OptionalTensor = std::optional<Tensor>;
@@ -39,34 +43,6 @@ Example:
     >>> images, filters = cnnx.zeros(1, 3, 227, 227), cnnx.zeros(96, 3, 11, 11)  # AlexNet's first layer
     >>> cnnx.functional.conv2d(images, filters, stride=4).shape
     (1, 96, 55, 55)
-)";
-
-constexpr const char* kMaxPoolDoc = R"(Largest value of each window; padding never wins.
-
-Args:
-    x: images (N, C, H, W) or (C, H, W).
-    kernel_size: int or (h, w).
-    stride: int or (h, w); default kernel_size.
-    padding: at most half the kernel.
-    dilation: distance between window cells.
-    fit: "floor", "ceil" or "strict"; see conv2d.
-
-Shape:
-    (N, C, OH, OW) with OH = (H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride + 1.
-
-Returns:
-    The pooled volume. Backward routes each gradient to the position of its maximum, the first of equals.
-
-Raises:
-    ValueError: for a window larger than the padded image or too much padding.
-
-Source:
-    CS231n, "Convolutional Neural Networks", section Pooling Layer.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.functional.max_pool2d(cnnx.zeros(1, 64, 224, 224), 2).shape
-    (1, 64, 112, 112)
 )";
 
 constexpr const char* kBatchNormDoc = R"(Batch normalization over all axes but the second.
@@ -137,66 +113,25 @@ void bind_convolution(py::module_& m) {
       py::arg("padding") = Padding(0), py::arg("dilation") = Pair(1), py::arg("groups") = 1,
       py::arg("fit") = py::none(), NoGil(), kConv2dDoc);
   m.def("set_conv_algorithm", &set_conv_algorithm, py::arg("name"),
-        "Pins one convolution algorithm for the geometries it accepts; \"auto\" (the default) takes the one with the "
-        "least estimated cost.");
+        R"(Pins one convolution algorithm for all convolutions that it can compute; others are chosen as before.
+
+Args:
+    name: one of conv_algorithms(), or "auto", as at first: the algorithm with the least estimated cost.
+
+Raises:
+    ValueError: for another name.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.set_conv_algorithm("im2col")
+    >>> cnnx.conv_algorithm()
+    'im2col'
+    >>> cnnx.set_conv_algorithm("auto")
+)");
   m.def("conv_algorithm", &conv_algorithm, "The pinned convolution algorithm, or \"auto\".");
   m.def("conv_algorithms", &conv_algorithms, "Names of the convolution algorithms; the last takes every geometry.");
   m.def("get_fit_mode", &fit_mode, "The global fit mode: \"floor\", \"ceil\" or \"strict\".");
   m.def("_set_fit_mode", &set_fit_mode, py::arg("fit"));
-}
-
-void bind_pooling(py::module_& m) {
-  m.def(
-      "max_pool2d",
-      [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Pair dilation,
-         Fit fit) { return max_pool2d(x, kernel_size, {stride, padding, dilation, fit}); },
-      py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
-      py::arg("dilation") = Pair(1), py::arg("fit") = py::none(), NoGil(), kMaxPoolDoc);
-  m.def(
-      "avg_pool2d",
-      [](const Tensor& x, Pair kernel_size, std::optional<Pair> stride, const Padding& padding, Fit fit,
-         bool count_include_pad) { return avg_pool2d(x, kernel_size, {stride, padding, fit, count_include_pad}); },
-      py::arg("x"), py::arg("kernel_size"), py::arg("stride") = py::none(), py::arg("padding") = Padding(0),
-      py::arg("fit") = py::none(), py::arg("count_include_pad") = true, NoGil(),
-      "Mean of each window (N, C, H, W) -> (N, C, OH, OW). ``count_include_pad`` counts padding as zeros, as torch "
-      "does; ONNX does not.");
-  m.def(
-      "lp_pool2d",
-      [](const Tensor& x, double norm_type, Pair kernel_size, std::optional<Pair> stride, Fit fit) {
-        return lp_pool2d(x, norm_type, kernel_size, {stride, fit});
-      },
-      py::arg("x"), py::arg("norm_type"), py::arg("kernel_size"), py::arg("stride") = py::none(),
-      py::arg("fit") = py::none(), NoGil(),
-      "p-norm of each window, (sum |x|^p)^(1/p); norm_type 2 is the notes' L2 pooling. Takes |x| for odd p, unlike "
-      "torch.");
-  m.def("adaptive_avg_pool2d", &adaptive_avg_pool2d, py::arg("x"), py::arg("output_size"), NoGil(),
-        "Mean over a grid of output_size windows that cover the image; output_size 1 is global average pooling.");
-  m.def("adaptive_max_pool2d", &adaptive_max_pool2d, py::arg("x"), py::arg("output_size"), NoGil(),
-        "Maximum over a grid of output_size windows that cover the image.");
-}
-
-void bind_activations(py::module_& m) {
-  m.def("relu", &relu, py::arg("x"), NoGil(), "max(0, x).");
-  m.def("add_relu", &add_relu, py::arg("a"), py::arg("b"), NoGil(),
-        "relu(a + b) of two tensors of one shape, in one pass.");
-  m.def("leaky_relu", &leaky_relu, py::arg("x"), py::arg("negative_slope") = 0.01, NoGil(),
-        "x for x > 0, negative_slope * x otherwise.");
-  m.def("sigmoid", &sigmoid, py::arg("x"), NoGil(), "1 / (1 + e^-x).");
-  m.def("tanh", &cnnx::tanh, py::arg("x"), NoGil(), "Hyperbolic tangent.");
-  m.def(
-      "gelu",
-      [](const Tensor& x, const std::string& approximate) {
-        if (approximate != "none" && approximate != "tanh") {
-          throw std::invalid_argument("[gelu] approximate must be \"none\" or \"tanh\"; got \"" + approximate + "\".");
-        }
-        return gelu(x, approximate == "tanh");
-      },
-      py::arg("x"), py::arg("approximate") = "none", NoGil(),
-      "x times the standard normal distribution function of x (Hendrycks and Gimpel, 2016).");
-  m.def("silu", &silu, py::arg("x"), NoGil(), "x * sigmoid(x).");
-  m.def("softmax", &softmax, py::arg("x"), py::arg("dim") = -1, NoGil(), "e^x normalised to sum 1 along an axis.");
-  m.def("log_softmax", &log_softmax, py::arg("x"), py::arg("dim") = -1, NoGil(),
-        "Logarithm of softmax, computed stably.");
 }
 
 void bind_elementwise(py::module_& m) {
@@ -207,7 +142,23 @@ void bind_elementwise(py::module_& m) {
   m.def("clip", &clip, py::arg("x"), py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(),
         "Element-wise limit to [min, max].");
   m.def("matmul", &matmul, py::arg("a"), py::arg("b"), NoGil(),
-        "Matrix product with NumPy's rules for vectors and batches.");
+        R"(Matrix product with NumPy's rules for vectors and batches.
+
+Args:
+    a: (..., n, k), or (k).
+    b: (..., k, m), or (k).
+
+Shape:
+    (..., n, m), the leading axes broadcast; a vector's axis is left out.
+
+Raises:
+    ValueError: for lengths that do not match, and tensors without axes.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.matmul(cnnx.ones(5, 2, 3), cnnx.ones(3)).shape
+    (5, 2)
+)");
 }
 
 void bind_others(py::module_& m) {
@@ -217,7 +168,27 @@ void bind_others(py::module_& m) {
         return linear(x, weight, or_undefined(bias));
       },
       py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), NoGil(),
-      "x (..., in) times weight (out, in) transposed, plus bias (out): the fully-connected layer.");
+      R"(The fully-connected layer: x times weight transposed, plus bias.
+
+Args:
+    x: (..., in_features).
+    weight: (out_features, in_features).
+    bias: (out_features), or None.
+
+Shape:
+    (..., out_features).
+
+Raises:
+    ValueError: for shapes or dtypes that do not match.
+
+Source:
+    CS231n, "Convolutional Neural Networks", section Fully-connected layer.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.functional.linear(cnnx.ones(1, 3), cnnx.ones(2, 3), cnnx.tensor([0.0, 1.0])).tolist()
+    [[3.0, 4.0]]
+)");
   m.def(
       "batch_norm",
       [](const Tensor& x, const OptionalTensor& running_mean, const OptionalTensor& running_var,
@@ -236,10 +207,43 @@ void bind_others(py::module_& m) {
       py::arg("x"), py::arg("size"), py::arg("alpha") = 1e-4, py::arg("beta") = 0.75, py::arg("k") = 1.0, NoGil(),
       kLocalResponseNormDoc);
   m.def("dropout", &dropout, py::arg("x"), py::arg("p") = 0.5, py::arg("training") = true, NoGil(),
-        "Zeroes values with probability p and scales the others by 1 / (1 - p); the identity unless training.");
+        R"(Zeroes values at random and scales the others by 1 / (1 - p).
+
+Args:
+    x: any shape.
+    p: probability that a value becomes zero.
+    training: otherwise the result is x itself.
+
+Shape:
+    Output as x.
+
+Raises:
+    ValueError: for p outside [0, 1].
+
+Source:
+    Srivastava et al., "Dropout" (2014).
+
+Example:
+    >>> import cnnx
+    >>> sorted(set(cnnx.functional.dropout(cnnx.ones(100), 0.5).tolist()))
+    [0.0, 2.0]
+)");
   m.def(
       "concat", [](const std::vector<Tensor>& tensors, int dim) { return concat(tensors, dim); }, py::arg("tensors"),
-      py::arg("dim") = 0, NoGil(), "Joins tensors along an existing axis.");
+      py::arg("dim") = 0, NoGil(), R"(Joins tensors along an existing axis.
+
+Args:
+    tensors: of one dtype, and of one shape but for the axis.
+    dim: the axis.
+
+Raises:
+    ValueError: for no tensors, and for shapes or dtypes that do not match.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.concat([cnnx.zeros(1, 2, 4, 4), cnnx.zeros(1, 3, 4, 4)], dim=1).shape
+    (1, 5, 4, 4)
+)");
 }
 
 void bind_settings(py::module_& m) {
@@ -254,8 +258,8 @@ void bind_settings(py::module_& m) {
 
 void bind_ops(py::module_& m) {
   bind_convolution(m);
-  bind_pooling(m);
-  bind_activations(m);
+  bind_pooling_functions(m);
+  bind_activation_functions(m);
   bind_elementwise(m);
   bind_others(m);
   bind_settings(m);

@@ -286,6 +286,18 @@ Args:
     betas: decay of the running mean of gradients and of their squares.
     eps: added to the root of the mean square.
     weight_decay: factor of the weights that is added to the gradient.
+
+Raises:
+    ValueError: for no parameters, ones that are not leaves, and options out of range.
+
+Example:
+    >>> import cnnx
+    >>> w = cnnx.ones(1, requires_grad=True)
+    >>> optimizer = cnnx.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> 0.8 < w.item() < 1
+    True
 )");
   bind_adam(std::type_identity<AdamW>(), "AdamW", 0.01,
             R"(Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
@@ -296,6 +308,18 @@ Args:
     betas: decay of the running mean of gradients and of their squares.
     eps: added to the root of the mean square.
     weight_decay: the weights shrink by lr * weight_decay each step.
+
+Raises:
+    ValueError: for no parameters, ones that are not leaves, and options out of range.
+
+Example:
+    >>> import cnnx
+    >>> w = cnnx.ones(1, requires_grad=True)
+    >>> optimizer = cnnx.optim.AdamW([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> 0.8 < w.item() < 1
+    True
 )");
   bind_optimizer<RMSprop>(
       m, "RMSprop",
@@ -309,6 +333,18 @@ Args:
     weight_decay: factor of the weights that is added to the gradient.
     momentum: share of the last step that is kept.
     centered: use the variance in place of the mean square.
+
+Raises:
+    ValueError: for no parameters, ones that are not leaves, and options out of range.
+
+Example:
+    >>> import cnnx
+    >>> w = cnnx.ones(1, requires_grad=True)
+    >>> optimizer = cnnx.optim.RMSprop([w], lr=0.01)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> 0.8 < w.item() < 1
+    True
 )")
       .def(py::init([](const py::object& params, double lr, double alpha, double eps, double weight_decay,
                        double momentum, bool centered) {
@@ -326,6 +362,18 @@ Args:
     lr_decay: lr is divided by 1 + lr_decay * (steps so far).
     weight_decay: factor of the weights that is added to the gradient.
     eps: added to the root of the sum.
+
+Raises:
+    ValueError: for no parameters, ones that are not leaves, and options out of range.
+
+Example:
+    >>> import cnnx
+    >>> w = cnnx.ones(1, requires_grad=True)
+    >>> optimizer = cnnx.optim.Adagrad([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> 0.8 < w.item() < 1
+    True
 )")
       .def(py::init([](const py::object& params, double lr, double lr_decay, double weight_decay, double eps) {
              return std::make_unique<Adagrad>(groups_of(params), AdagradOptions{lr, lr_decay, weight_decay, eps});

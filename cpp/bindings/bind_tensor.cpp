@@ -1,13 +1,13 @@
-// Tensor, DType, Device and the functions that create tensors.
+// Tensor, DType and Device.
 #include <pybind11/functional.h>
 
 #include "numpy.h"
 
 namespace cnnx::bindings {
-namespace {
 
-/// numpy.asarray, with its own errors for what does not form an array.
-py::array as_array(py::handle values) { return py::module_::import("numpy").attr("asarray")(values); }
+void bind_creation(py::module_& m);  // bind_creation.cpp
+
+namespace {
 
 /// Python's number, NumPy array or nested list as a tensor to compute with x; undefined if it is none of these.
 Tensor operand(const Tensor& x, py::handle other) {
@@ -142,39 +142,6 @@ Tensor get_item(const Tensor& x, const py::object& key) {
         py::repr(key).cast<std::string>() + ". Use .numpy() for other indexing.");
   }
   return x.index_rows(rows);
-}
-
-Tensor create(py::handle values, std::optional<DTypeArg> dtype, std::optional<DeviceArg> device, bool requires_grad) {
-  const std::optional<DType> target = dtype ? std::optional(dtype->value) : std::nullopt;
-  Tensor result;
-  if (py::isinstance<Tensor>(values)) {
-    const auto source = values.cast<Tensor>().detach();
-    result = target && *target != source.dtype() ? source.to(*target) : source.clone();
-  } else {
-    const bool typed = py::hasattr(values, "dtype");
-    const py::array array = as_array(values);
-    const bool python_floats = !typed && !target && array.dtype().kind() == 'f';  // [1.5, 2] is float32, as in torch
-    result = tensor_from_array(array, python_floats ? std::optional(DType::kFloat32) : target);
-  }
-  if (device) result = result.to(device->value);
-  return result.set_requires_grad(requires_grad);
-}
-
-TensorOptions options_of(const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
-  return {dtype.value, device ? device->value : Device(), requires_grad};
-}
-
-/// zeros((2, 3)) and zeros(2, 3).
-Shape shape_argument(const py::args& args) {
-  Shape shape;
-  const py::object source =
-      args.size() == 1 && !py::isinstance<py::int_>(args[0]) ? py::object(args[0]) : py::object(args);
-  py::detail::make_caster<Shape> caster;
-  if (!caster.load(source, true)) {
-    throw py::type_error("[shape] expected integers or one tuple of integers; got " +
-                         py::repr(args).cast<std::string>() + ".");
-  }
-  return py::detail::cast_op<Shape>(caster);
 }
 
 void bind_dtype_and_device(py::module_& m) {
@@ -476,66 +443,6 @@ void bind_exchange(Class& cls) {
       });
 }
 
-void bind_creation(py::module_& m) {
-  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
-        py::arg("requires_grad") = false,
-        R"(Copies numbers into a new tensor.
-
-Args:
-    data: a number, nested sequence, NumPy array or tensor.
-    dtype: float32, float64, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
-        become int64, float16 becomes float32).
-    device: "cpu" or "cuda".
-    requires_grad: record operations on it for backward().
-
-Raises:
-    TypeError: for anything but numbers and booleans.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.tensor([[1, 2], [3, 4]])
-    tensor([[1, 2],
-            [3, 4]])
-)");
-  const auto creator = [&](const char* name, auto fn, const char* doc) {
-    m.def(
-        name,
-        [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
-          const Shape sizes = shape_argument(shape);
-          const py::gil_scoped_release nogil;
-          return fn(sizes, options_of(dtype, device, requires_grad));
-        },
-        py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,
-        doc);
-  };
-  creator("zeros", zeros, "A tensor of zeros: zeros(2, 3) or zeros((2, 3)).");
-  creator("ones", ones, "A tensor of ones.");
-  creator("rand", rand, "Uniform random values in [0, 1), from the generator that manual_seed seeds.");
-  creator("randn", randn, "Standard normal random values, from the generator that manual_seed seeds.");
-  creator(
-      "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
-      "A tensor of undefined values.");
-  m.def(
-      "full",
-      [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device,
-         bool requires_grad) { return full(shape, value, options_of(dtype, device, requires_grad)); },
-      py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = DTypeArg{},
-      py::arg("device") = py::none(), py::arg("requires_grad") = false, "A tensor filled with one value.");
-  m.def(
-      "arange",
-      [](double start, std::optional<double> stop, double step, const DTypeArg& dtype) {
-        return stop ? arange(start, *stop, step, {dtype.value}) : arange(0, start, step, {dtype.value});
-      },
-      py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, py::kw_only(),
-      py::arg("dtype") = DTypeArg{DType::kInt64},
-      "Evenly spaced values from start up to, not including, stop; int64 unless told otherwise.");
-  m.def("from_numpy", share_array, py::arg("array"),
-        "A tensor on the array's memory where dtype and layout allow (C order, writable, native float32, float64, "
-        "int64 or bool), else a copy.");
-  m.def("from_dlpack", from_dlpack, py::arg("source"),
-        "A tensor on the memory of any object with __dlpack__ (CPU, row-major), without a copy.");
-}
-
 /// Tells the tensor that its Python object is gone.
 void forget_object(PyTypeObject* type) {
   type->tp_dealloc = [](PyObject* self) {
@@ -551,8 +458,20 @@ void forget_object(PyTypeObject* type) {
 void bind_tensor(py::module_& m) {
   bind_dtype_and_device(m);
   py::class_<Tensor> cls(m, "Tensor",
-                         "A row-major array of float32, float64, int64 or bool, with an optional gradient record. "
-                         "Images are (N, C, H, W).",
+                         R"(A row-major array of float32, float64, int64 or bool, with an optional gradient record.
+
+Images are (N, C, H, W). Arithmetic broadcasts as NumPy's does, with numbers and arrays, too. Indexing is on the first axis: by
+an integer, a slice, int64 rows or a boolean mask; for more, numpy() is the same memory.
+
+Example:
+    >>> import cnnx
+    >>> x = cnnx.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> x * 10 + cnnx.tensor([0.5, 0.0])
+    tensor([[10.5, 20.],
+            [30.5, 40.]])
+    >>> x[1].tolist(), x.numpy()[:, 0].tolist()
+    ([3.0, 4.0], [1.0, 3.0])
+)",
                          py::is_final(),
                          py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
   cls.attr("__array_priority__") = 1000;
@@ -571,20 +490,6 @@ void bind_tensor(py::module_& m) {
   bind_values(cls);
   bind_exchange(cls);
   bind_creation(m);
-  m.def(
-      "manual_seed",
-      [](const py::object& seed) {
-        const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(seed.ptr()));
-        if (!number) throw py::error_already_set();
-        const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
-        if (PyErr_Occurred()) {
-          PyErr_Clear();
-          throw py::value_error("[manual_seed] seed must lie in [0, 2**64); got " +
-                                py::str(number).cast<std::string>() + ".");
-        }
-        manual_seed(value);
-      },
-      py::arg("seed"), "Seeds the generator of rand, randn, dropout and initialisation.");
   m.def("is_grad_enabled", is_grad_enabled, "Whether operations of this thread are recorded.");
   m.def("_set_grad_enabled", set_grad_enabled);
 }

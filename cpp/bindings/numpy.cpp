@@ -64,4 +64,18 @@ py::array array_from_tensor(const Tensor& tensor) {
   return py::array(numpy_dtype(host.dtype()), shape, held->data(), owner);
 }
 
+py::array as_array(py::handle values) { return py::module_::import("numpy").attr("asarray")(values); }
+
+Shape shape_argument(const py::args& args) {
+  Shape shape;
+  const py::object source =
+      args.size() == 1 && !py::isinstance<py::int_>(args[0]) ? py::object(args[0]) : py::object(args);
+  py::detail::make_caster<Shape> caster;
+  if (!caster.load(source, true)) {
+    throw py::type_error("[shape] expected integers or one tuple of integers; got " +
+                         py::repr(args).cast<std::string>() + ".");
+  }
+  return py::detail::cast_op<Shape>(caster);
+}
+
 }  // namespace cnnx::bindings

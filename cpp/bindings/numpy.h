@@ -7,6 +7,11 @@
 
 namespace cnnx::bindings {
 
+/// numpy.asarray, with its own errors for what does not form an array.
+py::array as_array(py::handle values);
+/// zeros((2, 3)) and zeros(2, 3).
+Shape shape_argument(const py::args& args);
+
 /// Copies an array into a new tensor. Without a dtype, floating arrays keep float64 (float16 becomes float32), integers
 /// become int64, booleans stay.
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype);

@@ -86,7 +86,27 @@ class LambdaLR:
 
 
 class StepLR(LambdaLR):
-    """Multiplies the rate by ``gamma`` every ``step_size`` steps."""
+    """Multiplies the rate by ``gamma`` every ``step_size`` steps.
+
+    Args:
+        optimizer: whose rates are set.
+        step_size: steps between two changes.
+        gamma: the factor.
+
+    Raises:
+        ValueError: if step_size is less than 1.
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.StepLR(optimizer, 2, gamma=0.5)
+        >>> rates = []
+        >>> for _ in range(4):
+        ...     schedule.step()
+        ...     rates.append(round(optimizer.lr, 4))
+        >>> rates
+        [1.0, 0.5, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
@@ -95,14 +115,47 @@ class StepLR(LambdaLR):
 
 
 class MultiStepLR(LambdaLR):
-    """Multiplies the rate by ``gamma`` at each of the ``milestones``."""
+    """Multiplies the rate by ``gamma`` at each of the ``milestones``.
+
+    Args:
+        optimizer: whose rates are set.
+        milestones: numbers of steps.
+        gamma: the factor.
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.MultiStepLR(optimizer, [1, 3], gamma=0.5)
+        >>> rates = []
+        >>> for _ in range(3):
+        ...     schedule.step()
+        ...     rates.append(round(optimizer.lr, 4))
+        >>> rates
+        [0.5, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in milestones))
 
 
 class ExponentialLR(LambdaLR):
-    """Multiplies the rate by ``gamma`` every step."""
+    """Multiplies the rate by ``gamma`` every step.
+
+    Args:
+        optimizer: whose rates are set.
+        gamma: the factor.
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.ExponentialLR(optimizer, 0.5)
+        >>> rates = []
+        >>> for _ in range(2):
+        ...     schedule.step()
+        ...     rates.append(round(optimizer.lr, 4))
+        >>> rates
+        [0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer, lambda step: gamma**step)
@@ -110,6 +163,14 @@ class ExponentialLR(LambdaLR):
 
 class CosineAnnealingLR(LambdaLR):
     """Lowers the rate along half a cosine to ``eta_min`` over ``T_max`` steps (Loshchilov and Hutter, 2017).
+
+    Args:
+        optimizer: whose rates are set.
+        T_max: steps to the end of the curve.
+        eta_min: the rate there.
+
+    Raises:
+        ValueError: if T_max is less than 1.
 
     Example:
         >>> import cnnx
@@ -142,6 +203,20 @@ class OneCycleLR(LambdaLR):
         pct_start: share of the cycle that rises.
         div_factor: the peak over the first rate.
         final_div_factor: the first rate over the last.
+
+    Raises:
+        ValueError: for a cycle without steps, a share outside [0, 1], or peaks that are not one for each group.
+
+    Example:
+        >>> import cnnx
+        >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+        >>> schedule = cnnx.optim.OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
+        >>> rates = []
+        >>> for _ in range(9):
+        ...     schedule.step()
+        ...     rates.append(round(optimizer.lr, 4))
+        >>> rates
+        [0.52, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495, 0.0]
     """
 
     def __init__(

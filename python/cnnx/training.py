@@ -199,6 +199,13 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
 
     Raises:
         ValueError: for an empty dataset.
+
+    Example:
+        >>> import cnnx
+        >>> _, test = cnnx.data.digits()
+        >>> result = cnnx.evaluate(cnnx.models.small_convnet(), test)
+        >>> result.confusion.shape, int(result.confusion.sum()) == len(test)
+        ((10, 10), True)
     """
     if len(data) == 0:
         raise ValueError("[evaluate] the dataset is empty.")

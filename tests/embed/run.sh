@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds tests/embed against an installed cnnx and runs it on a model that Python trained.
+# Builds tests/embed against an installed cnnx and runs it on a model that Python trained; so do README.md's program and
+# the examples of docs/cpp.md.
 #
 #   tests/embed/run.sh PYTHON [PREFIX]
 #
@@ -18,7 +19,11 @@ if [ -n "$prefix" ]; then
 else
   location=(-Dcnnx_DIR="$("$python" -m cnnx --cmake-dir)")
 fi
+mkdir build
+awk '/^```/ { inside = /^```cpp/; next } inside' "$here/../../README.md" >build/readme.cpp
 cmake -S "$here" -B build -DCMAKE_BUILD_TYPE=Release "${location[@]}" >configure.log || { cat configure.log; exit 1; }
 cmake --build build >build.log || { cat build.log; exit 1; }
 "$python" "$here/make_samples.py" model.safetensors samples.safetensors
 build/embed model.safetensors samples.safetensors
+build/guide model.safetensors
+cp model.safetensors digits.safetensors && build/readme

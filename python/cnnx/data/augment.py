@@ -16,7 +16,17 @@ Augmentation = Callable[[Images, np.random.Generator], Images]
 
 
 class Compose:
-    """Applies several augmentations in order."""
+    """Applies several augmentations in order.
+
+    Args:
+        augmentations: callables that take a batch and a random generator.
+
+    Example:
+        >>> import cnnx, numpy as np
+        >>> augment = cnnx.data.Compose(cnnx.data.RandomCrop(2), cnnx.data.RandomHorizontalFlip())
+        >>> augment(np.ones((4, 3, 8, 8), np.float32), np.random.default_rng(0)).shape
+        (4, 3, 8, 8)
+    """
 
     def __init__(self, *augmentations: Augmentation) -> None:
         self.augmentations = augmentations
@@ -116,7 +126,20 @@ class RandomAffine:
 
 
 class RandomHorizontalFlip:
-    """Mirrors each image left to right with probability ``p``."""
+    """Mirrors each image left to right at random.
+
+    Args:
+        p: the probability.
+
+    Raises:
+        ValueError: for p outside [0, 1].
+
+    Example:
+        >>> import cnnx, numpy as np
+        >>> flip = cnnx.data.RandomHorizontalFlip(p=1.0)
+        >>> flip(np.array([[[[1, 2, 3]]]], np.float32), np.random.default_rng(0)).tolist()
+        [[[[3.0, 2.0, 1.0]]]]
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p <= 1:

@@ -85,7 +85,19 @@ class ArrayDataset:
 
 
 class Subset:
-    """Some of a dataset's images, in a given order."""
+    """Some of a dataset's images, in a given order.
+
+    Args:
+        dataset: where the images are.
+        indices: which of them.
+
+    Example:
+        >>> import cnnx
+        >>> train, _ = cnnx.data.digits()
+        >>> zeros = cnnx.data.Subset(train, (train.labels == 0).nonzero()[0])
+        >>> {label for _, label in zeros}
+        {0}
+    """
 
     def __init__(self, dataset: Dataset, indices: npt.ArrayLike) -> None:
         self.dataset = dataset

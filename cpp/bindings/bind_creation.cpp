@@ -1,0 +1,222 @@
+// The functions that create tensors, and the seed of random ones.
+#include "numpy.h"
+
+namespace cnnx::bindings {
+namespace {
+
+Tensor create(py::handle values, std::optional<DTypeArg> dtype, std::optional<DeviceArg> device, bool requires_grad) {
+  const std::optional<DType> target = dtype ? std::optional(dtype->value) : std::nullopt;
+  Tensor result;
+  if (py::isinstance<Tensor>(values)) {
+    const auto source = values.cast<Tensor>().detach();
+    result = target && *target != source.dtype() ? source.to(*target) : source.clone();
+  } else {
+    const bool typed = py::hasattr(values, "dtype");
+    const py::array array = as_array(values);
+    const bool python_floats = !typed && !target && array.dtype().kind() == 'f';  // [1.5, 2] is float32, as in torch
+    result = tensor_from_array(array, python_floats ? std::optional(DType::kFloat32) : target);
+  }
+  if (device) result = result.to(device->value);
+  return result.set_requires_grad(requires_grad);
+}
+
+TensorOptions options_of(const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
+  return {dtype.value, device ? device->value : Device(), requires_grad};
+}
+
+}  // namespace
+
+void bind_creation(py::module_& m) {
+  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
+        py::arg("requires_grad") = false,
+        R"(Copies numbers into a new tensor.
+
+Args:
+    data: a number, nested sequence, NumPy array or tensor.
+    dtype: float32, float64, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
+        become int64, float16 becomes float32).
+    device: "cpu" or "cuda".
+    requires_grad: record operations on it for backward().
+
+Raises:
+    TypeError: for anything but numbers and booleans.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+)");
+  const auto creator = [&](const char* name, auto fn, const char* doc) {
+    m.def(
+        name,
+        [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
+          const Shape sizes = shape_argument(shape);
+          const py::gil_scoped_release nogil;
+          return fn(sizes, options_of(dtype, device, requires_grad));
+        },
+        py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,
+        doc);
+  };
+  creator("zeros", zeros, R"(A tensor of zeros.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> cnnx.zeros(2, 3).shape, cnnx.zeros((2, 3), dtype="int64").dtype
+    ((2, 3), cnnx.int64)
+)");
+  creator("ones", ones, R"(A tensor of ones.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> cnnx.ones(3).tolist()
+    [1.0, 1.0, 1.0]
+)");
+  creator("rand", rand, R"(Uniform random values in [0, 1), from the generator that manual_seed seeds.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> x = cnnx.rand(1000)
+    >>> 0 <= x.min().item() < x.max().item() < 1
+    True
+)");
+  creator("randn", randn, R"(Standard normal random values, from the generator that manual_seed seeds.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> cnnx.randn(8, 3, 32, 32).shape
+    (8, 3, 32, 32)
+)");
+  creator(
+      "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
+      "A tensor of undefined values.");
+  m.def(
+      "full",
+      [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device,
+         bool requires_grad) { return full(shape, value, options_of(dtype, device, requires_grad)); },
+      py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = DTypeArg{},
+      py::arg("device") = py::none(), py::arg("requires_grad") = false,
+      R"(A tensor filled with one value.
+
+Args:
+    shape: axis lengths.
+    fill_value: the value.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> cnnx.full((2,), 7.0).tolist()
+    [7.0, 7.0]
+)");
+  m.def(
+      "arange",
+      [](double start, std::optional<double> stop, double step, const DTypeArg& dtype) {
+        return stop ? arange(start, *stop, step, {dtype.value}) : arange(0, start, step, {dtype.value});
+      },
+      py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, py::kw_only(),
+      py::arg("dtype") = DTypeArg{DType::kInt64},
+      R"(Evenly spaced values.
+
+Args:
+    start: the first value; alone, where to stop, beginning with 0.
+    stop: where to stop; not included.
+    step: from one value to the next.
+    dtype: of the values.
+
+Raises:
+    ValueError: for a step of 0.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.arange(3).tolist(), cnnx.arange(0, 1, 0.25, dtype="float32").tolist()
+    ([0, 1, 2], [0.0, 0.25, 0.5, 0.75])
+)");
+  m.def("from_numpy", share_array, py::arg("array"),
+        R"(A tensor on an array's memory.
+
+Args:
+    array: shared if it is in C order, writable, aligned, and of native float32, float64, int64 or bool; else copied.
+
+Raises:
+    TypeError: for arrays of anything but numbers and booleans.
+
+Example:
+    >>> import cnnx, numpy as np
+    >>> array = np.zeros(2, np.float32)
+    >>> x = cnnx.from_numpy(array)
+    >>> array[0] = 5
+    >>> x.tolist()
+    [5.0, 0.0]
+)");
+  m.def("from_dlpack", from_dlpack, py::arg("source"),
+        R"(A tensor on the memory of another library's, without a copy.
+
+Args:
+    source: any object with ``__dlpack__``, on the CPU and row-major.
+
+Raises:
+    BufferError: for memory that is elsewhere, misaligned or not row-major; ValueError for dtypes that cnnx lacks.
+
+Example:
+    >>> import cnnx, numpy as np
+    >>> cnnx.from_dlpack(np.arange(3)).tolist()
+    [0, 1, 2]
+)");
+  m.def(
+      "manual_seed",
+      [](const py::object& seed) {
+        const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(seed.ptr()));
+        if (!number) throw py::error_already_set();
+        const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
+        if (PyErr_Occurred()) {
+          PyErr_Clear();
+          throw py::value_error("[manual_seed] seed must lie in [0, 2**64); got " +
+                                py::str(number).cast<std::string>() + ".");
+        }
+        manual_seed(value);
+      },
+      py::arg("seed"), R"(Seeds the generator of rand, randn, dropout and initialisation.
+
+Args:
+    seed: from 0 to 2**64 - 1.
+
+Raises:
+    ValueError: for a number out of range.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.manual_seed(1)
+    >>> x = cnnx.randn(3)
+    >>> cnnx.manual_seed(1)
+    >>> bool((x == cnnx.randn(3)).numpy().all())
+    True
+)");
+}
+
+}  // namespace cnnx::bindings
