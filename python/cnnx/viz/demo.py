@@ -1,0 +1,184 @@
+"""The notes' animated convolution as one HTML page, with the library's numbers. It needs no matplotlib and no network."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .. import functional as F
+from .._modes import fit_mode, no_grad
+from ..analysis.receptive import pair
+from ._figure import Array
+from ._images import as_array
+
+_TEMPLATE = Path(__file__).with_name("conv_demo.html")
+_MOST_CELLS, _MOST_OUTPUTS = 2000, 600
+
+
+def _given(name: str, value: object, ndim: int) -> Array:
+    array = as_array("conv_demo", name, value).astype(np.float64)
+    if array.ndim == ndim + 1 and array.shape[0] == 1 and name == "input":
+        array = array[0]
+    if array.ndim != ndim:
+        shape = {"input": "(C, H, W)", "weight": "(K, C, R, S)", "bias": "(K,)"}[name]
+        raise ValueError(f"[conv_demo] expected {name} of shape {shape}; got {array.shape}.")
+    return array
+
+
+def _check_sizes(**sizes: Any) -> None:
+    for name, value in sizes.items():
+        if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in value):
+            raise ValueError(f"[conv_demo] {name} must be positive integers; got {value}.")
+
+
+def _check_small(x: Array, weight: Array, padding: tuple[int, int]) -> None:
+    channels, height, width = x.shape
+    cells = channels * (height + 2 * padding[0]) * (width + 2 * padding[1]) + weight.size
+    if cells > _MOST_CELLS:
+        raise ValueError(
+            f"[conv_demo] a page shows at most {_MOST_CELLS} values of padded input and filters; got {cells}. "
+            "Take a smaller geometry."
+        )
+
+
+def _convolve(x: Array, weight: Array, bias: Array | None, options: dict[str, Any]) -> Array:
+    tensors = [_core.tensor(np.ascontiguousarray(a)) if a is not None else None for a in (x[np.newaxis], weight, bias)]
+    result: Array = F.conv2d(*tensors, **options).numpy()[0]  # type: ignore[arg-type]
+    return result
+
+
+def _numbers(array: Array) -> Any:
+    """Nested lists, whole numbers as integers."""
+    if array.ndim:
+        return [_numbers(part) for part in array]
+    return int(array) if array == math.floor(array) else float(array)
+
+
+def conv_demo(
+    path: str | Path,
+    input_size: int | tuple[int, int] = 5,
+    channels: int = 3,
+    filters: int = 2,
+    kernel_size: int | tuple[int, int] = 3,
+    stride: int | tuple[int, int] = 2,
+    padding: int | tuple[int, int] = 1,
+    dilation: int | tuple[int, int] = 1,
+    *,
+    input: object = None,
+    weight: object = None,
+    bias: object = None,
+    seed: int = 0,
+) -> Path:
+    """Writes the notes' animated demo of a convolution as one HTML file, for any small geometry.
+
+    The page shows the padded input, the filters and the output with a window that moves over the input, and the sum behind
+    each output value: play, pause, step, or point at an output value, with mouse or keyboard. All numbers are computed by
+    :func:`cnnx.functional.conv2d` in float64. The defaults are the notes' geometry, with small random integers.
+
+    Args:
+        path: the file to write; it needs no network to be shown.
+        input_size: height and width of the input.
+        channels: of the input.
+        filters: how many, the channels of the output.
+        kernel_size: of the filters.
+        stride: by which the window moves.
+        padding: zeros around the input.
+        dilation: distance between the pixels that neighbouring weights read.
+        input: values (C, H, W) in place of random ones; input_size and channels are theirs then.
+        weight: values (K, C, R, S); filters and kernel_size are theirs then.
+        bias: values (K,).
+        seed: of the random values.
+
+    Shape:
+        Output (filters, OH, OW), OH = floor((H + 2 * padding - dilation * (R - 1) - 1) / stride) + 1, OW likewise.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for a geometry that conv2d refuses, or one that is too large for a page.
+
+    Example:
+        >>> import tempfile
+        >>> import cnnx
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = cnnx.viz.conv_demo(folder + "/demo.html").read_text(encoding="utf-8")
+        >>> "5x5x3" in page and "3x3x2" in page
+        True
+
+    Source: CS231n notes, "Convolutional Neural Networks", the convolution demo.
+    """
+    for name, size in (("input_size", input_size), ("kernel_size", kernel_size)):
+        _check_sizes(**{name: size if isinstance(size, tuple) else (size,)})
+    _check_sizes(channels=(channels,), filters=(filters,))
+    random = np.random.default_rng(seed)
+    x = _given("input", input, 3) if input is not None else _random(random, 0, 2, (channels, *pair(input_size)))
+    w = _given("weight", weight, 4) if weight is not None else None
+    if w is None:
+        w = _random(random, -1, 1, (filters, x.shape[0], *pair(kernel_size)))
+    b = _given("bias", bias, 1) if bias is not None else _random(random, 0, 1, (w.shape[0],))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    with no_grad(), fit_mode("floor"):
+        outputs = _convolve(x, w, b, options)  # refuses what is no geometry, before anything else looks at it
+        _check_small(x, w, pair(padding))
+        if outputs.size > _MOST_OUTPUTS:
+            raise ValueError(
+                f"[conv_demo] a page shows at most {_MOST_OUTPUTS} output values; got {outputs.size}. Take a larger stride."
+            )
+        partial = np.stack([_convolve(x[c : c + 1], w[:, c : c + 1], None, options) for c in range(x.shape[0])])
+    vertical, horizontal = pair(padding)
+    data = {
+        "padded": _numbers(np.pad(x, ((0, 0), (vertical,) * 2, (horizontal,) * 2))),
+        "weight": _numbers(w),
+        "bias": _numbers(b),
+        "output": _numbers(outputs),
+        "partial": _numbers(partial),
+        "stride": pair(stride),
+        "padding": (vertical, horizontal),
+        "dilation": pair(dilation),
+    }
+    page = _TEMPLATE.read_text(encoding="utf-8")
+    for name, text in (
+        ("@INPUT@", _volume(x.shape)),
+        ("@OUTPUT@", _volume(outputs.shape)),
+        ("@GEOMETRY@", _geometry(x, w, outputs, options)),
+        ("@DATA@", json.dumps(data, allow_nan=False, separators=(",", ":"))),
+    ):
+        page = page.replace(name, text)
+    target = Path(path)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _random(random: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> Array:
+    return random.integers(low, high, shape, endpoint=True).astype(np.float64)
+
+
+def _volume(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]}x{shape[1]}x{shape[0]}"
+
+
+def _axis(size: int, kernel: int, stride: int, padding: int, dilation: int, count: int) -> str:
+    span = f"{kernel}" if dilation == 1 else f"({dilation}*({kernel} - 1) + 1)"
+    whole = (size - dilation * (kernel - 1) - 1 + 2 * padding) % stride == 0
+    formula = f"({size} - {span} + 2*{padding})/{stride} + 1"
+    return f"{formula} = {count}" if whole else f"floor({formula}) = {count}"
+
+
+def _geometry(x: Array, w: Array, outputs: Array, options: dict[str, Any]) -> str:
+    """The notes' formula with this demo's numbers."""
+    stride, padding, dilation = (pair(options[name]) for name in ("stride", "padding", "dilation"))
+    axes = [
+        _axis(x.shape[i + 1], w.shape[i + 2], stride[i], padding[i], dilation[i], outputs.shape[i + 1]) for i in (0, 1)
+    ]
+    names = (("K", w.shape[:1]), ("F", w.shape[2:]), ("S", stride), ("P", padding))
+    shown = [f"{name} = {values[0] if len(set(values)) == 1 else values}" for name, values in names]
+    if dilation != (1, 1):
+        shown.append(f"dilation = {dilation[0] if dilation[0] == dilation[1] else dilation}")
+    sizes = f"width = height = {axes[0]}" if axes[0] == axes[1] else f"height = {axes[0]}, width = {axes[1]}"
+    return f"{', '.join(shown)}; output {sizes}"
