@@ -203,11 +203,17 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(min=4, max=2048, help="Resize images to this many pixels square.")
     ] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="Picture of loss and accuracy over the epochs; needs cnnx[viz].")
+    ] = None,
 ) -> None:
     """Trains a convnet on a folder of images, or on the digits that come with the package, and saves it."""
     if model not in _MODELS:
         raise ValueError(f"[cnnx] there is no model {model!r}; choose {', '.join(_MODELS)}.")
     _check_writable(out)
+    if curves is not None:
+        _check_writable(curves)
+        cnnx.viz.check_available()
     if threads is not None:
         cnnx.set_num_threads(threads)
     make, needed = _MODELS[model]
@@ -234,6 +240,8 @@ def train(
         on_epoch=None if sys.stderr.isatty() else _print_epoch,
     )
     cnnx.save(net, out, form.metadata())
+    if curves is not None and history.epochs:
+        cnnx.viz.training_curves(history).savefig(curves)
     if history.epochs and not math.isfinite(history.epochs[-1].loss):
         print("warning: the loss is no number any more; train with a lower --lr", file=sys.stderr)
     if history.interrupted:

@@ -168,9 +168,9 @@ def test_saliency_is_the_gradient_of_the_score():
         wanted[place] = abs(score[1] - score[0]) / 2e-6
     np.testing.assert_allclose(shown, wanted, rtol=1e-4, atol=1e-7)
     with cnnx.no_grad():
-        figure = viz.saliency(net, image, target=2, name="two")
+        figure = viz.saliency(net, image, target=2, classes=list("abcde"))
     np.testing.assert_array_equal(_drawn(figure.axes[1]), shown)
-    assert figure.axes[0].get_title().startswith("two: score")
+    assert figure.axes[0].get_title().startswith("c: score")
 
 
 def test_saliency_takes_the_largest_channel_and_the_highest_score():
@@ -381,6 +381,13 @@ def test_commands(digits_model, tmp_path, arguments):
     data = out.read_bytes()
     assert data.startswith(b"\x89PNG" if out.suffix == ".png" else b"<!DOCTYPE html>")
     assert len(data) > 4000
+
+
+def test_train_draws_its_curves(tmp_path):
+    files = [str(tmp_path / name) for name in ("model.safetensors", "curves.png")]
+    result = CliRunner().invoke(app, ["train", "--epochs", "1", "--out", files[0], "--curves", files[1]])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_command_with_weights_and_an_image(tmp_path):

@@ -7,6 +7,7 @@ that no window belongs to, so they work without a screen: ``figure.savefig("pict
 
 from __future__ import annotations
 
+from ._figure import check_available
 from .activations import activation_maps, layer_outputs
 from .architecture import architecture
 from .confusion import confusion_matrix
@@ -19,6 +20,7 @@ from .saliency import saliency, saliency_map
 __all__ = [
     "activation_maps",
     "architecture",
+    "check_available",
     "confusion_matrix",
     "conv_demo",
     "filter_grid",

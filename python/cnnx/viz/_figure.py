@@ -19,14 +19,21 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, GREY = (
 COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches. pyplot does not know it, so it is freed like any object."""
+def check_available() -> None:
+    """Raises ImportError, which says what to install, if pictures cannot be drawn because matplotlib is missing."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError(
             "[viz] pictures need matplotlib; it is not installed. Try pip install 'cnnx[viz]'."
         ) from error
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches. pyplot does not know it, so it is freed like any object."""
+    check_available()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 

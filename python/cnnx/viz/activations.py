@@ -58,12 +58,16 @@ class _Outputs:
 def _run(op: str, model: Module, image: object, layers: Sequence[str] | None) -> tuple[_Outputs, Array]:
     check_model(op, model)
     pixels = as_image(op, image)
-    for name in layers or ():
+    wanted = {layers} if isinstance(layers, str) else set(layers) if layers is not None else None
+    for name in wanted or ():
         model.get_submodule(name)
-    outputs = _Outputs(None if layers is None else set(layers))
+    outputs = _Outputs(wanted)
     twin = evaluation_copy(model)
     with no_grad(), _core._CallWatch(outputs.entered, outputs.left):
         twin(as_batch(model, pixels))
+    missing = sorted((wanted or set()) - outputs.values.keys())
+    if missing:
+        raise ValueError(f"[{op}] layers must be called by the model; {', '.join(missing)} is not, in evaluation mode.")
     return outputs, pixels
 
 

@@ -199,8 +199,8 @@ def architecture(
     ax.set_ylim(top + 0.1, 0.1)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    volume = format_volume(tuple(input_shape))
-    ax.set_title(f"{name or type(model).__name__} on {volume}", fontsize=10)
+    image = format_volume(tuple(input_shape))
+    ax.set_title(f"{name or type(model).__name__} on {image}", fontsize=10)
     note = "width x height x depth; lengths grow with the square roots of the sizes"
     figure.supxlabel(note, fontsize=7, color="#555555")
     handles = [Patch(color=_COLORS[kind], label=kind) for kind in dict.fromkeys(volume.kind for volume in volumes)]

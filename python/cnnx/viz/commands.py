@@ -128,7 +128,8 @@ def saliency(
 ) -> None:
     """Draws which pixels the score of a class depends on."""
     net, shape = _model(model, weights, input)
-    _save(viz.saliency(net, _image(model, image, shape, imagenet), target), out)
+    pixels = _image(model, image, shape, imagenet)
+    _save(viz.saliency(net, pixels, target, classes=_classes(model)), out)
 
 
 @app.command()

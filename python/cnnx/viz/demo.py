@@ -12,7 +12,6 @@ import numpy as np
 from .. import _core
 from .. import functional as F
 from .._modes import fit_mode, no_grad
-from ..analysis.receptive import pair
 from ._figure import Array
 from ._images import as_array
 
@@ -30,15 +29,19 @@ def _given(name: str, value: object, ndim: int) -> Array:
     return array
 
 
-def _check_sizes(**sizes: Any) -> None:
-    for name, value in sizes.items():
-        if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in value):
-            raise ValueError(f"[conv_demo] {name} must be positive integers; got {value}.")
+def _pair(name: str, value: object, least: int) -> tuple[int, int]:
+    values = value if isinstance(value, tuple) else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in values):
+        raise ValueError(
+            f"[conv_demo] {name} must be an integer of at least {least}, or (height, width) of such; got {value!r}."
+        )
+    return values[0], values[1]
 
 
-def _check_small(x: Array, weight: Array, padding: tuple[int, int]) -> None:
-    channels, height, width = x.shape
-    cells = channels * (height + 2 * padding[0]) * (width + 2 * padding[1]) + weight.size
+def _check_small(shape: tuple[int, ...], weight_shape: tuple[int, ...], padding: tuple[int, int]) -> None:
+    """Before anything of that size is made."""
+    channels, height, width = shape
+    cells = channels * (height + 2 * padding[0]) * (width + 2 * padding[1]) + math.prod(weight_shape)
     if cells > _MOST_CELLS:
         raise ValueError(
             f"[conv_demo] a page shows at most {_MOST_CELLS} values of padded input and filters; got {cells}. "
@@ -46,7 +49,7 @@ def _check_small(x: Array, weight: Array, padding: tuple[int, int]) -> None:
         )
 
 
-def _convolve(x: Array, weight: Array, bias: Array | None, options: dict[str, Any]) -> Array:
+def _convolve(x: Array, weight: Array, bias: Array | None, options: dict[str, tuple[int, int]]) -> Array:
     tensors = [_core.tensor(np.ascontiguousarray(a)) if a is not None else None for a in (x[np.newaxis], weight, bias)]
     result: Array = F.conv2d(*tensors, **options).numpy()[0]  # type: ignore[arg-type]
     return result
@@ -113,34 +116,35 @@ def conv_demo(
 
     Source: CS231n notes, "Convolutional Neural Networks", the convolution demo.
     """
-    for name, size in (("input_size", input_size), ("kernel_size", kernel_size)):
-        _check_sizes(**{name: size if isinstance(size, tuple) else (size,)})
-    _check_sizes(channels=(channels,), filters=(filters,))
+    shape = (_pair("channels", channels, 1)[0], *_pair("input_size", input_size, 1))
+    x = None if input is None else _given("input", input, 3)
+    shape = shape if x is None else x.shape
+    weight_shape = (_pair("filters", filters, 1)[0], shape[0], *_pair("kernel_size", kernel_size, 1))
+    w = None if weight is None else _given("weight", weight, 4)
+    weight_shape = weight_shape if w is None else w.shape
+    steps, pads, spread = _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
+    options = {"stride": steps, "padding": pads, "dilation": spread}
+    _check_small(shape, weight_shape, pads)
     random = np.random.default_rng(seed)
-    x = _given("input", input, 3) if input is not None else _random(random, 0, 2, (channels, *pair(input_size)))
-    w = _given("weight", weight, 4) if weight is not None else None
-    if w is None:
-        w = _random(random, -1, 1, (filters, x.shape[0], *pair(kernel_size)))
-    b = _given("bias", bias, 1) if bias is not None else _random(random, 0, 1, (w.shape[0],))
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    x = _random(random, 0, 2, shape) if x is None else x
+    w = _random(random, -1, 1, weight_shape) if w is None else w
+    b = _random(random, 0, 1, weight_shape[:1]) if bias is None else _given("bias", bias, 1)
     with no_grad(), fit_mode("floor"):
-        outputs = _convolve(x, w, b, options)  # refuses what is no geometry, before anything else looks at it
-        _check_small(x, w, pair(padding))
+        outputs = _convolve(x, w, b, options)
         if outputs.size > _MOST_OUTPUTS:
             raise ValueError(
                 f"[conv_demo] a page shows at most {_MOST_OUTPUTS} output values; got {outputs.size}. Take a larger stride."
             )
         partial = np.stack([_convolve(x[c : c + 1], w[:, c : c + 1], None, options) for c in range(x.shape[0])])
-    vertical, horizontal = pair(padding)
     data = {
-        "padded": _numbers(np.pad(x, ((0, 0), (vertical,) * 2, (horizontal,) * 2))),
+        "padded": _numbers(np.pad(x, ((0, 0), (pads[0],) * 2, (pads[1],) * 2))),
         "weight": _numbers(w),
         "bias": _numbers(b),
         "output": _numbers(outputs),
         "partial": _numbers(partial),
-        "stride": pair(stride),
-        "padding": (vertical, horizontal),
-        "dilation": pair(dilation),
+        "stride": steps,
+        "padding": pads,
+        "dilation": spread,
     }
     page = _TEMPLATE.read_text(encoding="utf-8")
     for name, text in (
@@ -170,9 +174,9 @@ def _axis(size: int, kernel: int, stride: int, padding: int, dilation: int, coun
     return f"{formula} = {count}" if whole else f"floor({formula}) = {count}"
 
 
-def _geometry(x: Array, w: Array, outputs: Array, options: dict[str, Any]) -> str:
+def _geometry(x: Array, w: Array, outputs: Array, options: dict[str, tuple[int, int]]) -> str:
     """The notes' formula with this demo's numbers."""
-    stride, padding, dilation = (pair(options[name]) for name in ("stride", "padding", "dilation"))
+    stride, padding, dilation = options.values()
     axes = [
         _axis(x.shape[i + 1], w.shape[i + 2], stride[i], padding[i], dilation[i], outputs.shape[i + 1]) for i in (0, 1)
     ]

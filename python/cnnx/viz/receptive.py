@@ -98,9 +98,14 @@ def receptive_field(
     pixels, shape = _image_or_shape(image)
     rows = _chosen(model, shape, [layers] if isinstance(layers, str) else layers)
     h, w = shape[-2:]
-    row_at, column_at = (h // 2, w // 2) if at is None else at
+    try:
+        row_at, column_at = (h // 2, w // 2) if at is None else map(float, at)
+    except (TypeError, ValueError):
+        row_at = column_at = -1
     if not (0 <= row_at < h and 0 <= column_at < w):
-        raise ValueError(f"[receptive_field] at must be a pixel of the {h}x{w} image; got {at}.")
+        raise ValueError(
+            f"[receptive_field] at must be (row, column) of a pixel within {h} rows and {w} columns; got {at!r}."
+        )
     figure, ax = axes_of("receptive_field", ax, 7.5, 5)
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke

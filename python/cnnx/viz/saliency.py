@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class _Saliency:
     values: Array
     target: int
     score: float
+    count: int
 
 
 def _compute(op: str, model: Module, image: object, target: int | None) -> _Saliency:
@@ -37,8 +39,8 @@ def _compute(op: str, model: Module, image: object, target: int | None) -> _Sali
         shape = tuple(scores.shape)
         if len(shape) != 2 or shape[0] != 1:
             raise ValueError(f"[{op}] expected a model with scores (N, classes); got an output of shape {shape}.")
-        chosen = int(scores.detach().numpy()[0].argmax()) if target is None else int(target)
-        if not 0 <= chosen < shape[1]:
+        chosen = int(scores.detach().numpy()[0].argmax()) if target is None else target
+        if not isinstance(chosen, int | np.integer) or not 0 <= chosen < shape[1]:
             raise ValueError(f"[{op}] target must be a class from 0 to {shape[1] - 1}; got {target}.")
         of_class = np.arange(shape[1]) == chosen
         score = (scores * _core.tensor(of_class[np.newaxis], dtype=scores.dtype)).sum()
@@ -46,7 +48,7 @@ def _compute(op: str, model: Module, image: object, target: int | None) -> _Sali
     gradient = x.grad
     if gradient is None:
         raise ValueError(f"[{op}] expected scores that depend on the image; got none that does.")
-    return _Saliency(pixels, np.abs(gradient.numpy()[0]).max(axis=0), chosen, score.item())
+    return _Saliency(pixels, np.abs(gradient.numpy()[0]).max(axis=0), int(chosen), score.item(), shape[1])
 
 
 def saliency_map(model: Module, image: object, target: int | None = None) -> Array:
@@ -78,14 +80,16 @@ def saliency_map(model: Module, image: object, target: int | None = None) -> Arr
     return _compute("saliency_map", model, image, target).values
 
 
-def saliency(model: Module, image: object, target: int | None = None, *, name: str | None = None) -> Figure:
+def saliency(
+    model: Module, image: object, target: int | None = None, *, classes: Sequence[str] | None = None
+) -> Figure:
     """Draws an image beside the map of its pixels that the score of a class depends on; see :func:`saliency_map`.
 
     Args:
         model: maps images (N, C, H, W) to scores (N, classes).
         image: (C, H, W), (1, C, H, W) or (H, W), an array or a tensor; integers are divided by 255.
         target: the class; default: the one with the highest score.
-        name: of the class, for the title; default: its number.
+        classes: their names, for the title; numbers if not given.
 
     Returns:
         The figure: the image, and the map.
@@ -96,16 +100,18 @@ def saliency(model: Module, image: object, target: int | None = None, *, name: s
     Example:
         >>> import numpy as np
         >>> import cnnx
-        >>> figure = cnnx.viz.saliency(cnnx.models.small_convnet(10), np.eye(8), target=3, name="three")
-        >>> figure.axes[0].get_title().startswith("three: score ")
+        >>> figure = cnnx.viz.saliency(cnnx.models.small_convnet(10), np.eye(8), target=3, classes=list("abcdefghij"))
+        >>> figure.axes[0].get_title().startswith("d: score ")
         True
     """
     found = _compute("saliency", model, image, target)
+    if classes is not None and len(classes) != found.count:
+        raise ValueError(f"[saliency] expected {found.count} class names; got {len(classes)}.")
     height, width = found.values.shape
     figure = new_figure(8, min(10.0, max(2.0, 3.4 * height / width + 0.5)))
     left, right = figure.subplots(1, 2)
     draw(left, picture(found.image))
-    left.set_title(f"{name or f'class {found.target}'}: score {found.score:.4g}")
+    left.set_title(f"{f'class {found.target}' if classes is None else classes[found.target]}: score {found.score:.4g}")
     shown = right.imshow(found.values, cmap="inferno", vmin=0, interpolation="nearest")
     right.set_title("saliency")
     for ax in (left, right):
