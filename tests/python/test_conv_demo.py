@@ -68,6 +68,14 @@ def test_values_of_the_caller(tmp_path):
     assert "(3 - 2 + 2*0)/1 + 1 = 2" in page
 
 
+def test_random_input_has_the_channels_of_a_given_weight(tmp_path):
+    page = cnnx.viz.conv_demo(tmp_path / "d.html", weight=np.ones((1, 4, 2, 3))).read_text("utf-8")
+    assert np.array(_data(page)["padded"]).shape == (4, 7, 7)
+    x = np.ones((2, 5, 5))
+    page = cnnx.viz.conv_demo(tmp_path / "d.html", input=x).read_text("utf-8")
+    assert np.array(_data(page)["weight"]).shape == (2, 2, 3, 3)
+
+
 def test_pages_need_no_network_and_repeat(tmp_path):
     first = cnnx.viz.conv_demo(tmp_path / "a.html").read_text("utf-8")
     assert not re.search(r"(src|href)=|https?:|url\(|@import|fetch\(", first)

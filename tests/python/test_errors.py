@@ -33,12 +33,14 @@ class _Product(cnnx.Module):
 
 
 class _Unused(cnnx.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = cnnx.ReLU()
+    """Has a layer that it does not call, and may return two tensors."""
 
-    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
-        return x
+    def __init__(self, two: bool = False) -> None:
+        super().__init__()
+        self.unused, self.two = cnnx.ReLU(), two
+
+    def forward(self, x: cnnx.Tensor) -> object:
+        return (x, x) if self.two else x
 
 
 def _meta_net() -> cnnx.Module:
@@ -791,6 +793,11 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         "[saliency] expected a model with scores (N, classes); got an output of shape (1, 3, 8, 8).",
     ),
     (
+        lambda: cnnx.viz.saliency(_Unused(two=True), _X[0]),
+        ValueError,
+        "[saliency] expected a model with scores (N, classes); got a tuple.",
+    ),
+    (
         lambda: cnnx.viz.saliency(_NET, _X[0], classes=["cat"]),
         ValueError,
         "[saliency] expected 2 class names; got 1.",
@@ -860,6 +867,12 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         "[conv_demo] expected input of shape (C, H, W); got (2, 3, 8, 8).",
     ),
+    (
+        lambda: cnnx.viz.conv_demo("/nowhere/demo.html", weight=np.full((1, 1, 3, 3), 1e308)),
+        ValueError,
+        "[conv_demo] sums must be finite; got infinity. Take smaller values.",
+    ),
+    (lambda: cnnx.viz.conv_demo("/nowhere/demo.html", input=np.zeros((0, 3, 3))), ValueError, "[conv2d] "),
     (lambda: cnnx.viz.conv_demo("/nowhere/demo.html", 2, padding=0), ValueError, "[conv2d] "),
     (lambda: cnnx.viz.conv_demo("/nowhere/demo.html"), FileNotFoundError, "demo.html"),
 ]

@@ -183,6 +183,16 @@ def test_saliency_takes_the_largest_channel_and_the_highest_score():
     np.testing.assert_array_equal(viz.saliency_map(net, image, 0), np.abs(weight[0].reshape(3, 2, 2)).max(axis=0))
 
 
+def test_saliency_through_checkpoints_and_blocks():
+    inner = cnnx.Residual({"0": cnnx.Conv2d(4, 4, 3, padding=1), "1": cnnx.BatchNorm2d(4)})
+    net = cnnx.Sequential(cnnx.Conv2d(1, 4, 3, padding=1), inner, cnnx.AdaptiveAvgPool2d(1), cnnx.Flatten())
+    wanted = viz.saliency_map(net, _image(), 1)
+    assert wanted.max() > 0
+    cnnx.checkpoint(inner)
+    np.testing.assert_allclose(viz.saliency_map(net, _image(), 1), wanted, rtol=1e-5)
+    assert inner.checkpointed
+
+
 # ---- Receptive fields
 
 
@@ -294,7 +304,6 @@ def test_architecture_draws_every_volume():
     fronts = [patch.get_xy() for patch in ax.patches[::3]]
     heights = [front[:, 1].max() - front[:, 1].min() for front in fronts]
     np.testing.assert_allclose(heights[2] / heights[1], (14 / 28) ** 0.5, rtol=1e-6)
-    assert len({round(front[:, 1].mean() - 0, 6) for front in fronts}) > 1
     lefts = [front[:, 0].min() for front in fronts]
     assert lefts == sorted(lefts)  # one line
     narrow = viz.architecture(net, (1, 32, 32), per_line=5).axes[0]

@@ -47,7 +47,7 @@ class _Outputs:
 
     def left(self, path: str, kind: str, outputs: list[Tensor]) -> None:
         has_inner = self.inner.pop()
-        if has_inner if self.wanted is None else path not in self.wanted:
+        if not outputs or (has_inner if self.wanted is None else path not in self.wanted):
             return
         self.calls[path] = count = self.calls.get(path, 0) + 1
         name = path if count == 1 else f"{path}#{count}"

@@ -136,6 +136,22 @@ class _Drawing:
             points = [(left + a, bottom + b) for a, b in corners]
             ax.add_patch(Polygon(points, facecolor=shade, edgecolor="white", linewidth=0.6, joinstyle="round"))
 
+    def draw(self, ax: Axes, lines: list[list[Volume]], heights: list[float]) -> float:
+        """All boxes with their labels; returns where the drawing ends below."""
+        top = 0.0
+        for line, tall in zip(lines, heights, strict=True):
+            left, bottom = 0.0, top - 0.3 - tall
+            for volume in line:
+                space = self.extent(volume)
+                x, _, z = self.lengths(volume)
+                self.box(ax, volume, left + (space - x - z * _SLANT[0]) / 2, bottom + tall / 2)
+                label = volume.label + (f" x{volume.count}" if volume.count > 1 else "")
+                for text, y, size in ((label, top - 0.05, 8), (format_volume(volume.shape), bottom - 0.08, 7)):
+                    ax.text(left + space / 2, y, text, ha="center", va="top", fontsize=size)
+                left += space + _GAP
+            top = bottom - 0.45
+        return top + 0.1
+
 
 def architecture(
     model: Module, input_shape: Sequence[int] = (3, 224, 224), *, name: str | None = None, per_line: float = 13.0
@@ -182,21 +198,9 @@ def architecture(
     from matplotlib.patches import Patch
 
     ax = figure.add_subplot()
-    top = 0.0
-    for line, tall in zip(lines, heights, strict=True):
-        left, bottom = 0.0, top - 0.3 - tall
-        for volume in line:
-            space = drawing.extent(volume)
-            x, _, z = drawing.lengths(volume)
-            own = x + z * _SLANT[0]
-            drawing.box(ax, volume, left + (space - own) / 2, bottom + tall / 2)
-            times = f" x{volume.count}" if volume.count > 1 else ""
-            ax.text(left + space / 2, top - 0.05, volume.label + times, ha="center", va="top", fontsize=8)
-            ax.text(left + space / 2, bottom - 0.08, format_volume(volume.shape), ha="center", va="top", fontsize=7)
-            left += space + _GAP
-        top = bottom - 0.45
+    bottom = drawing.draw(ax, lines, heights)
     ax.set_xlim(-0.1, width)
-    ax.set_ylim(top + 0.1, 0.1)
+    ax.set_ylim(bottom, 0.1)
     ax.set_aspect("equal")
     ax.set_axis_off()
     image = format_volume(tuple(input_shape))

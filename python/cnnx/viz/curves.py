@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def _draw(ax: Axes, numbers: list[int], label: str, values: list[float | None], factor: float, held_out: bool) -> None:
-    if all(value is None for value in values):
+    known = [value for value in values if value is not None]
+    if not known:
         return
     points = [math.nan if value is None else value * factor for value in values]
     color, line, marker = (VERMILLION, "--", "s") if held_out else (BLUE, "-", "o")
-    last = next((point for point in reversed(points) if not math.isnan(point)), math.nan)
-    text = f"{last:.2f}%" if factor == 100 else f"{last:.4g}"
+    text = f"{known[-1]:.2%}" if factor == 100 else f"{known[-1]:.4g}"
     marks = marker if len(numbers) <= 40 else ""
     ax.plot(numbers, points, line, color=color, marker=marks, markersize=4, label=f"{label}: {text} at the end")
 

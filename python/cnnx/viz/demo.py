@@ -59,7 +59,43 @@ def _numbers(array: Array) -> Any:
     """Nested lists, whole numbers as integers."""
     if array.ndim:
         return [_numbers(part) for part in array]
-    return int(array) if array == math.floor(array) else float(array)
+    return int(array) if array == np.floor(array) and abs(array) < 2**53 else float(array)
+
+
+def _operands(
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], pads: tuple[int, int], values: dict[str, object], seed: int
+) -> tuple[Array, Array, Array]:
+    """Input, weight and bias: the caller's values, or random integers where there are none."""
+    x = None if values["input"] is None else _given("input", values["input"], 3)
+    w = None if values["weight"] is None else _given("weight", values["weight"], 4)
+    weight_shape = w.shape if w is not None else weight_shape
+    shape = x.shape if x is not None else (weight_shape[1], *shape[1:])
+    weight_shape = (weight_shape[0], shape[0], *weight_shape[2:]) if w is None else weight_shape
+    _check_small(shape, weight_shape, pads)
+    random = np.random.default_rng(seed)
+    x = _random(random, 0, 2, shape) if x is None else x
+    w = _random(random, -1, 1, weight_shape) if w is None else w
+    b = _random(random, 0, 1, weight_shape[:1]) if values["bias"] is None else _given("bias", values["bias"], 1)
+    return x, w, b
+
+
+def _page(x: Array, w: Array, b: Array, outputs: Array, partial: Array, options: dict[str, tuple[int, int]]) -> str:
+    """The HTML page with its numbers."""
+    vertical, horizontal = options["padding"]
+    arrays = {
+        "padded": np.pad(x, ((0, 0), (vertical,) * 2, (horizontal,) * 2)),
+        **{"weight": w, "bias": b, "output": outputs, "partial": partial},
+    }
+    data = {name: _numbers(array) for name, array in arrays.items()} | options
+    page = _TEMPLATE.read_text(encoding="utf-8")
+    for name, text in (
+        ("@INPUT@", _volume(x.shape)),
+        ("@OUTPUT@", _volume(outputs.shape)),
+        ("@GEOMETRY@", _geometry(x, w, outputs, options)),
+        ("@DATA@", json.dumps(data, allow_nan=False, separators=(",", ":"))),
+    ):
+        page = page.replace(name, text)
+    return page
 
 
 def conv_demo(
@@ -93,7 +129,7 @@ def conv_demo(
         padding: zeros around the input.
         dilation: distance between the pixels that neighbouring weights read.
         input: values (C, H, W) in place of random ones; input_size and channels are theirs then.
-        weight: values (K, C, R, S); filters and kernel_size are theirs then.
+        weight: values (K, C, R, S); filters, channels and kernel_size are theirs then.
         bias: values (K,).
         seed: of the random values.
 
@@ -117,45 +153,25 @@ def conv_demo(
     Source: CS231n notes, "Convolutional Neural Networks", the convolution demo.
     """
     shape = (_pair("channels", channels, 1)[0], *_pair("input_size", input_size, 1))
-    x = None if input is None else _given("input", input, 3)
-    shape = shape if x is None else x.shape
     weight_shape = (_pair("filters", filters, 1)[0], shape[0], *_pair("kernel_size", kernel_size, 1))
-    w = None if weight is None else _given("weight", weight, 4)
-    weight_shape = weight_shape if w is None else w.shape
-    steps, pads, spread = _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
-    options = {"stride": steps, "padding": pads, "dilation": spread}
-    _check_small(shape, weight_shape, pads)
-    random = np.random.default_rng(seed)
-    x = _random(random, 0, 2, shape) if x is None else x
-    w = _random(random, -1, 1, weight_shape) if w is None else w
-    b = _random(random, 0, 1, weight_shape[:1]) if bias is None else _given("bias", bias, 1)
+    options = {
+        "stride": _pair("stride", stride, 1),
+        "padding": _pair("padding", padding, 0),
+        "dilation": _pair("dilation", dilation, 1),
+    }
+    values = {"input": input, "weight": weight, "bias": bias}
+    x, w, b = _operands(shape, weight_shape, options["padding"], values, seed)
     with no_grad(), fit_mode("floor"):
         outputs = _convolve(x, w, b, options)
         if outputs.size > _MOST_OUTPUTS:
             raise ValueError(
                 f"[conv_demo] a page shows at most {_MOST_OUTPUTS} output values; got {outputs.size}. Take a larger stride."
             )
-        partial = np.stack([_convolve(x[c : c + 1], w[:, c : c + 1], None, options) for c in range(x.shape[0])])
-    data = {
-        "padded": _numbers(np.pad(x, ((0, 0), (pads[0],) * 2, (pads[1],) * 2))),
-        "weight": _numbers(w),
-        "bias": _numbers(b),
-        "output": _numbers(outputs),
-        "partial": _numbers(partial),
-        "stride": steps,
-        "padding": pads,
-        "dilation": spread,
-    }
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    for name, text in (
-        ("@INPUT@", _volume(x.shape)),
-        ("@OUTPUT@", _volume(outputs.shape)),
-        ("@GEOMETRY@", _geometry(x, w, outputs, options)),
-        ("@DATA@", json.dumps(data, allow_nan=False, separators=(",", ":"))),
-    ):
-        page = page.replace(name, text)
+        partial = np.stack([_convolve(x[c : c + 1], w[:, c : c + 1], None, options) for c in range(len(x))])
+    if not (np.isfinite(outputs).all() and np.isfinite(partial).all()):
+        raise ValueError("[conv_demo] sums must be finite; got infinity. Take smaller values.")
     target = Path(path)
-    target.write_text(page, encoding="utf-8")
+    target.write_text(_page(x, w, b, outputs, partial, options), encoding="utf-8")
     return target
 
 

@@ -63,6 +63,30 @@ def _corner(row: LayerRow, at: tuple[float, float]) -> tuple[float, float]:
     return tuple(float(field.start[i]) + index[i] * float(field.stride[i]) for i in (0, 1))  # type: ignore[return-value]
 
 
+def _draw_fields(
+    ax: Axes, rows: list[LayerRow], size: tuple[int, int], at: tuple[float, float], blank: bool
+) -> tuple[Array, Array]:
+    """The image's frame and a rectangle for each layer; returns the corners of what holds them all."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    frame = Rectangle((-0.5, -0.5), size[1], size[0], fill=blank, facecolor="#e6e6e6", edgecolor="black", linewidth=1)
+    ax.add_patch(frame)
+    low, high = np.array([-0.5, -0.5]), np.array([size[0] - 0.5, size[1] - 0.5])
+    for i, row in enumerate(rows):
+        field = row.receptive_field
+        assert field is not None
+        top, left = (place - 0.5 for place in _corner(row, at))
+        low = np.minimum(low, (top, left))
+        high = np.maximum(high, (top + field.size[0], left + field.size[1]))
+        label = f"{row.path or row.type} ({row.type}): {field.size[1]}x{field.size[0]}"
+        patch = Rectangle((left, top), field.size[1], field.size[0], fill=False, label=label)
+        patch.set(edgecolor=COLORS[i % len(COLORS)], linewidth=2, linestyle=("-", "--")[i // len(COLORS) % 2])
+        patch.set_path_effects([withStroke(linewidth=3.5, foreground="white")])
+        ax.add_patch(patch)
+    return low, high
+
+
 def receptive_field(
     model: Module,
     image: object,
@@ -107,26 +131,9 @@ def receptive_field(
             f"[receptive_field] at must be (row, column) of a pixel within {h} rows and {w} columns; got {at!r}."
         )
     figure, ax = axes_of("receptive_field", ax, 7.5, 5)
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
     if pixels is not None:
         draw(ax, picture(pixels))
-    ax.add_patch(
-        Rectangle((-0.5, -0.5), w, h, fill=pixels is None, facecolor="#e6e6e6", edgecolor="black", linewidth=1)
-    )
-    low, high = np.array([-0.5, -0.5]), np.array([h - 0.5, w - 0.5])
-    for i, row in enumerate(rows):
-        field = row.receptive_field
-        assert field is not None
-        top, left = (place - 0.5 for place in _corner(row, (row_at, column_at)))
-        low = np.minimum(low, (top, left))
-        high = np.maximum(high, (top + field.size[0], left + field.size[1]))
-        label = f"{row.path or row.type} ({row.type}): {field.size[1]}x{field.size[0]}"
-        patch = Rectangle((left, top), field.size[1], field.size[0], fill=False, label=label)
-        patch.set(edgecolor=COLORS[i % len(COLORS)], linewidth=2, linestyle=("-", "--")[i // len(COLORS) % 2])
-        patch.set_path_effects([withStroke(linewidth=3.5, foreground="white")])
-        ax.add_patch(patch)
+    low, high = _draw_fields(ax, rows, (h, w), (row_at, column_at), blank=pixels is None)
     margin = 0.03 * max(high - low)
     ax.set_xlim(low[1] - margin, high[1] + margin)
     ax.set_ylim(high[0] + margin, low[0] - margin)

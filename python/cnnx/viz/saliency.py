@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _core
-from .._core import Module
+from .._core import Module, Tensor
 from .._modes import enable_grad
+from ..analysis._trace import shape_of
 from ._figure import Array, bare, draw, new_figure
 from ._images import as_batch, as_image, check_model, picture
 from .activations import evaluation_copy
@@ -36,7 +37,9 @@ def _compute(op: str, model: Module, image: object, target: int | None) -> _Sali
         x = as_batch(model, pixels)
         x.requires_grad = True
         scores = twin(x)
-        shape = tuple(scores.shape)
+        if not isinstance(scores, Tensor):
+            raise ValueError(f"[{op}] expected a model with scores (N, classes); got a {type(scores).__name__}.")
+        shape = shape_of(scores)
         if len(shape) != 2 or shape[0] != 1:
             raise ValueError(f"[{op}] expected a model with scores (N, classes); got an output of shape {shape}.")
         chosen = int(scores.detach().numpy()[0].argmax()) if target is None else target
