@@ -8,7 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import reference
 from browser import Page, find_chromium
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cnnx
 import cnnx.functional as F
@@ -66,6 +69,28 @@ def test_values_of_the_caller(tmp_path):
     assert _data(page)["output"] == [[[2.5, 3.5], [5.5, 6.5]]]
     assert "3x3x1" in page
     assert "(3 - 2 + 2*0)/1 + 1 = 2" in page
+
+
+@given(
+    size=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+    channels=st.integers(1, 3),
+    filters=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=30)
+def test_drawn_geometries_against_the_naive_convolution(
+    tmp_path_factory, size, channels, filters, kernel, stride, padding, seed
+):
+    path = tmp_path_factory.getbasetemp() / "drawn.html"
+    demo = cnnx.viz.conv_demo(path, size, channels, filters, kernel, stride, padding, seed=seed)
+    data = {name: np.array(value, np.float64) for name, value in _data(demo.read_text("utf-8")).items()}
+    x = data["padded"][None, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    sides = (padding[0], padding[0], padding[1], padding[1])
+    y = reference.conv2d(x, data["weight"], data["bias"], stride, sides, (1, 1), 1)
+    np.testing.assert_array_equal(data["output"], y[0])
 
 
 def test_random_input_has_the_channels_of_a_given_weight(tmp_path):

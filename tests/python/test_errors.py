@@ -837,6 +837,13 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         "[confusion_matrix] expected 2 class names; got 1.",
     ),
+    (lambda: cnnx.viz.architecture(F.relu), TypeError, "[architecture] expected a Module; got"),
+    (lambda: cnnx.viz.receptive_field(F.relu, (3, 8, 8)), TypeError, "[receptive_field] expected a Module; got"),
+    (
+        lambda: cnnx.viz.conv_demo("/nowhere/demo.html", seed=-1),
+        ValueError,
+        "[conv_demo] seed must be an integer of at least",
+    ),
     (
         lambda: cnnx.viz.architecture(cnnx.ReLU(), (3, 8, 8)),
         ValueError,

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Okabe and Ito's palette.
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, GREY = (
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, GREY = (
     *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#999999"),
 )
-COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 def check_available() -> None:

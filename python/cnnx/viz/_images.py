@@ -14,10 +14,16 @@ from ._figure import Array
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, for torchvision's weights
 
 
-def check_model(op: str, model: object) -> Module:
-    """The module, all of whose parameters have values."""
+def check_module(op: str, model: object) -> Module:
+    """The module."""
     if not isinstance(model, Module):
         raise TypeError(f"[{op}] expected a Module; got {type(model).__name__}.")
+    return model
+
+
+def check_model(op: str, model: object) -> Module:
+    """The module, all of whose parameters have values."""
+    model = check_module(op, model)
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta":
             raise ValueError(

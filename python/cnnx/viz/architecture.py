@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from .._core import Module
 from ..analysis import LayerRow, summary
 from ..analysis._units import format_volume
-from ._figure import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, new_figure
+from ._figure import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, new_figure
+from ._images import check_module
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +21,12 @@ _COLORS = {
     "convolution": BLUE,
     "pooling": ORANGE,
     "fully connected": GREEN,
-    "residual block": VERMILLION,
+    "residual block": VERMILION,
     "parallel branches": PURPLE,
 }
 _BLOCKS = {"Residual": ("RESIDUAL", "residual block"), "Concat": ("CONCAT", "parallel branches")}
 _SLANT = (0.42, 0.30)  # of the width's axis, which points into the page
+_LEAST_LARGEST = 8  # so that nets without images are not drawn as huge boxes
 _GAP = 0.42  # between volumes, for their labels
 
 
@@ -81,7 +83,7 @@ class _Drawing:
 
     def __init__(self, volumes: list[Volume]) -> None:
         self.deepest = max(volume.sizes[0] for volume in volumes)
-        self.largest = max(max(volume.sizes[1:]) for volume in volumes)
+        self.largest = max(_LEAST_LARGEST, *(max(volume.sizes[1:]) for volume in volumes))
         self.volumes = volumes
 
     def lengths(self, volume: Volume) -> tuple[float, float, float]:
@@ -184,7 +186,7 @@ def architecture(
     """
     if not per_line >= 3:
         raise ValueError(f"[architecture] per_line must be at least 3 inches; got {per_line}.")
-    volumes = volumes_of(model, input_shape)
+    volumes = volumes_of(check_module("architecture", model), input_shape)
     if len(volumes) == 1:
         raise ValueError(
             f"[architecture] expected convolutions, pooling or linear layers; {type(model).__name__} has none."

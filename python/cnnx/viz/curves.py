@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..training import Epoch, History
-from ._figure import BLUE, VERMILLION, new_figure
+from ._figure import BLUE, VERMILION, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ def _draw(ax: Axes, numbers: list[int], label: str, values: list[float | None], 
     if not known:
         return
     points = [math.nan if value is None else value * factor for value in values]
-    color, line, marker = (VERMILLION, "--", "s") if held_out else (BLUE, "-", "o")
+    color, line, marker = (VERMILION, "--", "s") if held_out else (BLUE, "-", "o")
     text = f"{known[-1]:.2%}" if factor == 100 else f"{known[-1]:.4g}"
     marks = marker if len(numbers) <= 40 else ""
     ax.plot(numbers, points, line, color=color, marker=marks, markersize=4, label=f"{label}: {text} at the end")

@@ -159,6 +159,8 @@ def conv_demo(
         "padding": _pair("padding", padding, 0),
         "dilation": _pair("dilation", dilation, 1),
     }
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"[conv_demo] seed must be an integer of at least 0; got {seed!r}.")
     values = {"input": input, "weight": weight, "bias": bias}
     x, w, b = _operands(shape, weight_shape, options["padding"], values, seed)
     with no_grad(), fit_mode("floor"):

@@ -11,7 +11,7 @@ from .._core import Module
 from ..analysis import LayerRow, summary
 from ..analysis import receptive_field as _field_of_output
 from ._figure import COLORS, Array, axes_of, draw
-from ._images import as_image, picture
+from ._images import as_image, check_module, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,6 +119,7 @@ def receptive_field(
         >>> [(patch.get_x(), patch.get_width()) for patch in figure.axes[0].patches[1:]]  # pixel 7 is from 6.5 to 7.5
         [(5.5, 3), (4.5, 5), (3.5, 7)]
     """
+    check_module("receptive_field", model)
     pixels, shape = _image_or_shape(image)
     rows = _chosen(model, shape, [layers] if isinstance(layers, str) else layers)
     h, w = shape[-2:]
