@@ -72,6 +72,7 @@ void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
       if (!grads[i].defined() || !node->inputs[i]) continue;
       Tensor& slot = pending[node->inputs[i].get()];
       slot = slot.defined() ? accumulate(std::move(slot), grads[i]) : std::move(grads[i]);
+      if (node->inputs[i]->is_leaf()) slot.impl()->storage->set_kind(MemoryKind::kGradient);
     }
     if (!retain_graph) {
       node->backward = nullptr;

@@ -286,6 +286,7 @@ std::shared_ptr<const DerivedValues> Storage::derived() const {
 
 void Storage::set_derived(std::shared_ptr<DerivedValues> values) {
   const std::lock_guard lock(allocator(device_).mutex());
+  has_derived_.store(values != nullptr, std::memory_order_relaxed);
   derived_.swap(values);  // the old ones are freed after the lock is
 }
 

@@ -32,7 +32,10 @@ class Storage {
   /// Moves the buffer to another kind in the allocator's books.
   void set_kind(MemoryKind kind);
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
-  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+  void bump_version() {
+    version_.fetch_add(1, std::memory_order_relaxed);
+    if (has_derived_.load(std::memory_order_relaxed)) set_derived(nullptr);
+  }
   /// A writable pointer was handed out: values derived from the buffer may be stale from now on.
   void note_access() { accesses_.store(accesses_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
@@ -59,6 +62,7 @@ class Storage {
   std::atomic<uint32_t> accesses_{0};
   std::atomic<int> views_{0};
   std::function<void()> release_;  // empty: the buffer is the allocator's
+  std::atomic<bool> has_derived_{false};
   std::shared_ptr<DerivedValues> derived_;
 };
 

@@ -93,14 +93,14 @@ from ._modes import detect_anomaly, enable_grad, fit_mode, no_grad
 from .memory import checkpoint
 
 if TYPE_CHECKING:
-    from . import analysis, convert, data, models, patterns, testing, weights
+    from . import analysis, convert, data, models, patterns, testing, viz, weights
     from .freezing import freeze, unfreeze
     from .patterns import pattern, pattern_of
     from .training import Evaluation, History, evaluate, fit, predict
     from .weights import load_weights, read_weights
 
 # What needs NumPy or much of the standard library is imported at its first use, so that importing cnnx costs little.
-_LAZY_MODULES = ("analysis", "convert", "data", "models", "patterns", "testing", "training", "weights")
+_LAZY_MODULES = ("analysis", "convert", "data", "models", "patterns", "testing", "training", "viz", "weights")
 _LAZY_NAMES = {
     **dict.fromkeys(("Evaluation", "History", "evaluate", "fit", "predict"), "training"),
     **dict.fromkeys(("freeze", "unfreeze"), "freezing"),
@@ -226,6 +226,7 @@ __all__ = [
     "tensor",
     "testing",
     "unfreeze",
+    "viz",
     "weights",
     "zeros",
 ]

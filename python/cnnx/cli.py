@@ -1,4 +1,4 @@
-"""The ``cnnx`` command: train, evaluate, predict, info; summary, memory and check are in cnnx.analysis."""
+"""The ``cnnx`` command: train, evaluate, predict, info; cnnx.analysis and cnnx.viz have the other commands."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import cnnx
 from cnnx.analysis import commands
 from cnnx.data import ArrayDataset, Dataset, ImageFolder, RandomAffine, load_image, random_split
 from cnnx.training import Epoch
+from cnnx.viz.commands import app as viz_app
 
 __all__ = ["main"]
 
@@ -122,7 +123,8 @@ def _training_data(
     return train_part, held, form
 
 
-def _evaluation_data(folder: Path | None, form: InputFormat) -> Dataset:
+def evaluation_data(folder: Path | None, form: InputFormat) -> Dataset:
+    """Images of a folder, or the held-out digits, as the model takes them."""
     size = (form.height, form.width)
     if folder is None:
         digits = cnnx.data.digits()[1]
@@ -201,11 +203,17 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(min=4, max=2048, help="Resize images to this many pixels square.")
     ] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="Picture of loss and accuracy over the epochs; needs cnnx[viz].")
+    ] = None,
 ) -> None:
     """Trains a convnet on a folder of images, or on the digits that come with the package, and saves it."""
     if model not in _MODELS:
         raise ValueError(f"[cnnx] there is no model {model!r}; choose {', '.join(_MODELS)}.")
     _check_writable(out)
+    if curves is not None:
+        _check_writable(curves)
+        cnnx.viz.check_available()
     if threads is not None:
         cnnx.set_num_threads(threads)
     make, needed = _MODELS[model]
@@ -232,6 +240,8 @@ def train(
         on_epoch=None if sys.stderr.isatty() else _print_epoch,
     )
     cnnx.save(net, out, form.metadata())
+    if curves is not None and history.epochs:
+        cnnx.viz.training_curves(history).savefig(curves)
     if history.epochs and not math.isfinite(history.epochs[-1].loss):
         print("warning: the loss is no number any more; train with a lower --lr", file=sys.stderr)
     if history.interrupted:
@@ -247,7 +257,7 @@ def evaluate(model: ModelArgument, data: DataOption = None, threads: ThreadsOpti
         cnnx.set_num_threads(threads)
     form = InputFormat.of_file(model)
     net = cnnx.load(model)
-    images = _evaluation_data(data, form)
+    images = evaluation_data(data, form)
     result = cnnx.evaluate(net, images)
     _say(f"accuracy {result.accuracy:.2%} on {len(images)} images, loss {result.loss:.4f}")
     _print_confusion(result.confusion, form.classes)
@@ -293,6 +303,7 @@ def info(model: ModelArgument) -> None:
 
 for _command in (commands.summary, commands.memory, commands.check):
     app.command()(_command)
+app.add_typer(viz_app, name="viz")
 
 
 def _version(wanted: bool) -> None:
@@ -314,6 +325,6 @@ def main() -> None:
     """Entry point: turns the library's errors into one line and an exit code."""
     try:
         app()
-    except (ValueError, IndexError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, IndexError, OSError, RuntimeError, MemoryError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

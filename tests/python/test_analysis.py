@@ -381,7 +381,6 @@ def test_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
             run(capsys, *arguments)
 
 
-@pytest.mark.skipif(not hasattr(cnnx, "pattern"), reason="needs cnnx.pattern")
 def test_commands_take_patterns(capsys: pytest.CaptureFixture[str]) -> None:
-    pattern = "INPUT -> [CONV -> RELU -> POOL]*2 -> FC -> RELU -> FC"
+    pattern = "INPUT -> [CONV -> RELU -> POOL]*2 -> FC32 -> RELU -> FC10"
     assert "Conv2d" in run(capsys, "summary", pattern, "--input", "3x32x32")

@@ -47,7 +47,19 @@ def test_python_of_the_readme(tmp_path, monkeypatch, capsys):
 def test_the_reference_has_every_public_name():
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/api").glob("*.rst"))
     found = {name.removeprefix("cnnx.") for _, name in _DIRECTIVE.findall(text)}
-    modules = {"functional", "optim", "init", "data", "models", "convert", "analysis", "memory", "testing", "cuda"}
+    modules = {
+        "functional",
+        "optim",
+        "init",
+        "data",
+        "models",
+        "convert",
+        "analysis",
+        "memory",
+        "testing",
+        "cuda",
+        "viz",
+    }
     assert modules <= found
     elsewhere = {"patterns", "weights", *modules, "checkpoint", "float32", "float64", "int64", "bool"}
     missing = [name for name in cnnx.__all__ if name not in found | elsewhere]

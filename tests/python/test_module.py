@@ -298,6 +298,8 @@ def test_damaged_state_of_shared_parameters_is_refused():
     state["shared"] = [[]]
     with pytest.raises(ValueError, match="empty group"):
         module.__setstate__(state)
+
+
 def test_collection_while_the_first_object_of_a_class_is_made():
     script = """
 import gc, cnnx

@@ -5,7 +5,6 @@
 #include "cnnx/device.h"
 #include "cnnx/error.h"
 #include "cnnx/exchange.h"
-#include "cnnx/exchange.h"
 #include "cnnx/io.h"
 #include "cnnx/loss.h"
 #include "cnnx/module.h"

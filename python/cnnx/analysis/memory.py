@@ -200,8 +200,7 @@ def memory_report(
         with _core._MemoryKind(BATCH):
             x = _core.zeros((batch_size, *shape), dtype=input_dtype(twin))
             if mode == "train":
-                with no_grad():
-                    outputs = twin(x)
+                outputs = twin(x)  # with a record, so that no weights are kept in another order
                 targets = _targets(outputs)
                 del outputs
         _core._empty_cache("meta")

@@ -234,11 +234,9 @@ class _Follower:
         elif call.type == "Concat":
             result = _join(call.path, [self.of_call[id(inner)] for inner in call.calls])
         elif call.type == "Residual":
-            *body, last = call.calls
-            if last.path.rsplit(".", 1)[-1] == "downsample":
-                result = _join(call.path, [self.of_call[id(body[-1])] if body else field, self.of_call[id(last)]])
-            else:
-                result = _join(call.path, [self.of_call[id(last)], field])
+            is_shortcut = [inner.path.rsplit(".", 1)[-1] == "downsample" for inner in call.calls]
+            ends = {on: self.of_call[id(inner)] for inner, on in zip(call.calls, is_shortcut, strict=True)}
+            result = _join(call.path, [ends.get(False, field), ends.get(True, field)])
         else:
             result = None
         if result is None:
