@@ -77,7 +77,9 @@ _DOC = """VGG-{number}: {number} layers with weights. Parameter names are torchv
 
     Example:
         >>> import cnnx
-        >>> sum(p.numel() for p in cnnx.models.vgg{number}().parameters())
+        >>> with cnnx.Device("meta"):  # shapes without values
+        ...     model = cnnx.models.vgg{number}()
+        >>> sum(p.numel() for p in model.parameters())
         {parameters}
     """
 
