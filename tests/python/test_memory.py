@@ -213,8 +213,8 @@ print(base, high_water())
 @pytest.mark.parametrize(
     ("name", "shape", "batch", "mode"),
     [
-        ("lenet5", "1x32x32", 256, "train"),
-        ("lenet5", "1x32x32", 256, "infer"),
+        ("lenet5", "1x32x32", 1024, "train"),
+        ("lenet5", "1x32x32", 1024, "infer"),
         ("resnet18", "3x224x224", 2, "train"),
         ("resnet18", "3x224x224", 2, "infer"),
         ("vgg16", "3x224x224", 1, "train"),
