@@ -67,6 +67,7 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
   }
 
   std::string type_name() const override { return customised() ? class_name(base(), typeid(Base)) : Base::type_name(); }
+  const std::type_info& layer_type() const override { return customised() ? typeid(*this) : typeid(Base); }
   bool is_describable() const override { return !customised() && Base::is_describable(); }
 
  private:

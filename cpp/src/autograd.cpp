@@ -34,13 +34,15 @@ std::vector<Node*> reachable(Node* root) {
   return order;
 }
 
+/// Whether nothing else can see the tensor's buffer.
+bool is_ours(const Tensor& x) { return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1; }
+
 /// A leaf keeps its gradient for the user: never a buffer that something else can see.
 void accumulate_leaf(Node& leaf, Tensor grad) {
   if (leaf.grad.defined()) {
     leaf.grad = accumulate(std::move(leaf.grad), grad);
   } else {
-    const bool is_ours = grad.impl().use_count() == 1 && grad.impl()->storage.use_count() == 1;
-    leaf.grad = is_ours ? std::move(grad) : grad.clone();
+    leaf.grad = is_ours(grad) ? std::move(grad) : grad.clone();
     leaf.grad.impl()->storage->set_kind(MemoryKind::kGradient);
   }
 }
@@ -72,7 +74,7 @@ void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
       if (!grads[i].defined() || !node->inputs[i]) continue;
       Tensor& slot = pending[node->inputs[i].get()];
       slot = slot.defined() ? accumulate(std::move(slot), grads[i]) : std::move(grads[i]);
-      if (node->inputs[i]->is_leaf()) slot.impl()->storage->set_kind(MemoryKind::kGradient);
+      if (node->inputs[i]->is_leaf() && is_ours(slot)) slot.impl()->storage->set_kind(MemoryKind::kGradient);
     }
     if (!retain_graph) {
       node->backward = nullptr;

@@ -37,7 +37,7 @@ class Storage {
     if (has_derived_.load(std::memory_order_relaxed)) set_derived(nullptr);
   }
   /// A writable pointer was handed out: values derived from the buffer may be stale from now on.
-  void note_access() { accesses_.store(accesses_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+  void note_access() { accesses_.fetch_add(1, std::memory_order_relaxed); }
 
   /// Something computed from the values, kept until they may have changed. Null if there is none, if it is stale, or if
   /// memory outside the library, such as a NumPy array, may write the buffer unseen.

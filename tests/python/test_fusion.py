@@ -160,3 +160,54 @@ def test_views_of_one_weight_with_other_shapes(algorithm):
     for w, x, groups in calls * 2:
         expected = F.conv2d(x, cnnx.tensor(w.numpy().copy(), requires_grad=True), groups=groups)
         np.testing.assert_allclose(F.conv2d(x, w, groups=groups).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", ["norm", "all", "none"])
+def test_gradients_pass_through_a_norm_in_evaluation(frozen):
+    net = cnnx.Sequential(cnnx.Conv2d(3, 6, 3), cnnx.BatchNorm2d(6, affine=frozen != "none"), cnnx.ReLU())
+    net(cnnx.randn(4, 3, 8, 8) * 3.0)  # gives the running statistics values of their own
+    net = net.to("float64").eval()
+    if frozen != "none":
+        (net[1] if frozen == "norm" else net).requires_grad_(False)
+    x = cnnx.randn(2, 3, 6, 6).to("float64")
+    x.requires_grad = True
+    results = []
+    for run in (net, lambda x: _one_by_one(net, x)):
+        net.zero_grad()
+        x.grad = None
+        y = run(x)
+        (y * y).sum().backward()
+        results.append([y, x.grad, *(p.grad for p in net.parameters() if p.grad is not None)])
+    assert len(results[0]) >= 2
+    for a, b in zip(*results, strict=True):
+        assert_close(a, b.numpy(), "float64", scale=20)
+
+
+def test_layers_whose_parameters_were_replaced_raise_as_they_do_alone():
+    x = cnnx.randn(1, 3, 6, 6)
+    with cnnx.no_grad():
+        for name, value in (("weight", cnnx.ones(4)), ("bias", cnnx.ones(9)), ("running_var", cnnx.ones(4))):
+            net = cnnx.Sequential(cnnx.Conv2d(3, 8, 3), cnnx.BatchNorm2d(8)).eval()
+            setattr(net[1], name, value if name == "running_var" else cnnx.Parameter(value))
+            with pytest.raises(ValueError, match=r"\[batch_norm\]"):
+                net(x)
+        net = cnnx.Sequential(cnnx.Conv2d(3, 8, 3, bias=False), cnnx.BatchNorm2d(8)).eval()
+        net[0].weight = cnnx.Parameter(cnnx.randn(16, 3, 3, 3))
+        with pytest.raises(ValueError, match=r"\[batch_norm\]"):
+            net(x)
+        net = cnnx.Sequential(cnnx.Conv2d(3, 8, 3), cnnx.BatchNorm2d(8, dtype="float64")).eval()
+        with pytest.raises((ValueError, TypeError)):
+            net(x)
+
+
+@pytest.mark.parametrize("algorithm", cnnx.conv_algorithms())
+def test_deep_sums_have_the_same_bits_for_any_number_of_threads(algorithm):
+    cnnx.set_conv_algorithm(algorithm)
+    x, w = cnnx.randn(2, 128, 28, 28), cnnx.randn(40, 128, 3, 3)
+    results = []
+    for threads in (1, 2, 3):
+        cnnx.set_num_threads(threads)
+        for stride in (1, 2):
+            results.append(F.conv2d(x, w, stride=stride, padding=1).numpy())
+    for i, result in enumerate(results):
+        np.testing.assert_array_equal(result, results[i % 2])

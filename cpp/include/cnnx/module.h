@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <mutex>
+#include <typeinfo>
 #include <utility>
 
 #include "cnnx/ops.h"
@@ -55,6 +56,8 @@ class CNNX_API Module {
 
   /// The class's name, as printed and saved.
   virtual std::string type_name() const;
+  /// The class whose behaviour the module has: its own, or, for a language binding's wrapper, the class it wraps.
+  virtual const std::type_info& layer_type() const { return typeid(*this); }
   /// Constructor arguments; nothing for a module without any.
   virtual void visit_fields(FieldVisitor& visitor);
   /// Whether the architecture can be saved, that is, rebuilt from type_name, fields and children.

@@ -1,11 +1,12 @@
 // Fusion of neighbouring layers. A fused stage computes what its layers would one by one, but for rounding.
 #include "nn/chain.h"
 
-#include <tuple>
-#include <typeinfo>
+#include <utility>
 
+#include "autograd.h"
 #include "cnnx/nn.h"
 #include "nn/called.h"
+#include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/fused.h"
 #include "ops/residual.h"
 
@@ -16,7 +17,7 @@ namespace {
 /// computed again in the backward pass.
 template <class Layer>
 Layer* exactly(Module& module) {
-  return typeid(module) == typeid(Layer) && !module.is_checkpointed() ? static_cast<Layer*>(&module) : nullptr;
+  return module.layer_type() == typeid(Layer) && !module.is_checkpointed() ? static_cast<Layer*>(&module) : nullptr;
 }
 
 /// Neighbours that run in one pass: a convolution, or a batch normalization, or any one module.
@@ -30,8 +31,15 @@ struct Stage {
   bool takes_residual() const { return (conv || norm) && !relu; }
 };
 
+/// Whether scale and shift fit the convolution and no gradient would have to pass through them.
+bool takes_affine(const Conv2d& conv, const Tensor& x, const Tensor& scale) {
+  const Tensor weight = conv.weight(), bias = conv.bias();
+  return scale.defined() && weight.defined() && x.defined() && scale.shape() == Shape{weight.size(0)} &&
+         scale.dtype() == weight.dtype() && scale.device() == weight.device() && !grad_needed({&x, &weight, &bias});
+}
+
 /// While somebody watches the calls, every module is one of its own.
-Stage stage_at(ModuleSpan modules, size_t at) {
+Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   Stage stage;
   if (Call::is_watched()) return stage;
   const auto next = [&]() -> Module* {
@@ -41,9 +49,13 @@ Stage stage_at(ModuleSpan modules, size_t at) {
   stage.norm = exactly<BatchNorm2d>(*modules[at]);
   if (!stage.conv && !stage.norm) return stage;
   auto* norm = stage.conv && next() ? exactly<BatchNorm2d>(*next()) : nullptr;
-  if (norm && norm->args().num_features == stage.conv->args().out_channels) {
-    std::tie(stage.scale, stage.shift) = norm->evaluation_affine();
-    if (stage.scale.defined()) ++stage.length;
+  if (norm) {
+    auto [scale, shift] = norm->evaluation_affine();
+    if (takes_affine(*stage.conv, x, scale)) {
+      stage.scale = std::move(scale);
+      stage.shift = std::move(shift);
+      ++stage.length;
+    }
   }
   stage.relu = next() && exactly<ReLU>(*next());
   stage.length += stage.relu;
@@ -60,12 +72,23 @@ Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tens
   });
 }
 
+/// Whether a stage that takes a residual gives this shape. If it does not, it is run alone, for the right error.
+bool gives_shape(const Stage& stage, const Tensor& x, const Shape& shape) {
+  if (!stage.conv) return x.defined() && x.shape() == shape;
+  try {
+    const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.conv->weight().shape(), stage.conv->conv_options());
+    return shape == Shape{g.batch, g.out_channels, g.h.output, g.w.output};
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Tensor run_chain(ModuleSpan modules, const Tensor& x) {
   Tensor y = x;
   for (size_t at = 0; at < modules.size();) {
-    const Stage stage = stage_at(modules, at);
+    const Stage stage = stage_at(modules, at, y);
     y = run(stage, modules[at], y, {});
     at += stage.length;
   }
@@ -75,9 +98,11 @@ Tensor run_chain(ModuleSpan modules, const Tensor& x) {
 Tensor run_residual(ModuleSpan modules, const Tensor& x, const Tensor& shortcut) {
   Tensor y = x;
   for (size_t at = 0; at < modules.size();) {
-    const Stage stage = stage_at(modules, at);
+    const Stage stage = stage_at(modules, at, y);
     const bool is_last = at + stage.length == modules.size();
-    if (is_last && stage.takes_residual()) return run(stage, modules[at], y, shortcut);
+    if (is_last && stage.takes_residual() && gives_shape(stage, y, shortcut.shape())) {
+      return run(stage, modules[at], y, shortcut);
+    }
     y = run(stage, modules[at], y, {});
     at += stage.length;
   }

@@ -52,6 +52,10 @@ std::pair<Tensor, Tensor> BatchNorm2d::evaluation_affine() const {
   const Tensor weight = parameter("weight"), bias = parameter("bias");
   const auto is_recorded = [](const Tensor& p) { return is_grad_enabled() && p.defined() && p.requires_grad(); };
   if (training_ || !mean.defined() || !var.defined() || is_recorded(weight) || is_recorded(bias)) return {};
+  const auto fits = [&](const Tensor& x) {  // any of them may have been replaced
+    return !x.defined() || (x.shape() == mean.shape() && x.dtype() == mean.dtype() && x.device() == mean.device());
+  };
+  if (mean.rank() != 1 || !is_floating(mean.dtype()) || !fits(var) || !fits(weight) || !fits(bias)) return {};
   return batch_norm_affine(mean, var, weight, bias, args_.options.eps);
 }
 

@@ -114,7 +114,7 @@ void backward(const BatchNormGeometry& g, bool through_statistics, bool relu, co
     if (relu) {
       backward_channel(
           g, c, through_statistics, x, mean[c], invstd[c], norm.scale,
-          [=](int64_t i) { return norm(x[i]) > T(0) ? gy[i] : T(0); }, gx, gw, gb);
+          [=](int64_t i) { return norm(x[i]) <= T(0) ? T(0) : gy[i]; }, gx, gw, gb);
     } else {
       backward_channel(
           g, c, through_statistics, x, mean[c], invstd[c], norm.scale, [=](int64_t i) { return gy[i]; }, gx, gw, gb);

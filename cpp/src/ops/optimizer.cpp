@@ -94,6 +94,7 @@ void run_step(const char* op, std::deque<ParamGroup>& groups, std::vector<State>
     if (!work.pieces.empty()) {
       select(kernels<OptimizerKernels<T>>(device))(std::span<const Piece<T, Rule>>(work.pieces));
     }
+    for (const auto& storage : work.memory) storage->note_access();  // what was derived meanwhile may be of half a step
   };
   run(float{});
   run(double{});

@@ -39,12 +39,14 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
   const auto list = conv2d_algorithms<T>(device);
   const int pin = pinned.load(std::memory_order_relaxed);
   const int64_t limit = workspace_limit();
+  Conv2dGeometry alone = g;  // the choice must not depend on the number of threads
+  alone.threads = 1;
   if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g, pass)) return *list[static_cast<size_t>(pin)];
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {
     if (!algorithm->accepts(g, pass)) continue;
-    if (limit < kNoWorkspaceLimit && algorithm->workspace_bytes(g, pass) > limit) continue;
+    if (limit < kNoWorkspaceLimit && algorithm->workspace_bytes(alone, pass) > limit) continue;
     if (const double cost = algorithm->cost(g, pass); cost < least) {
       best = algorithm;
       least = cost;

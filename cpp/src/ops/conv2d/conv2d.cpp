@@ -71,10 +71,7 @@ const T* data_or_null(const Tensor& x) {
 }
 
 template <class T>
-void forward(const Conv2dGeometry& geometry, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue,
-             T* y) {
-  Conv2dGeometry g = geometry;
-  g.is_prepared = stays(weight);
+void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue, T* y) {
   with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](Conv2dGeometry run, const auto& k, void* workspace) {
     run.is_prepared = run.is_prepared && k.prepared_values;
     const auto prepared = run.is_prepared ? prepared_weight<T>(k, run, weight) : nullptr;
@@ -144,13 +141,16 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const Tensor& residual = fusion.residual;
   const Shape shape{g.batch, g.out_channels, g.h.output, g.w.output};
   if (residual.defined()) check_residual(shape, residual.shape());
+  check_like(op, "the residual", x, residual);
   Tensor y = empty_like(x, shape);
+  Conv2dGeometry run = g;
+  run.is_prepared = stays(weight);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     // scale * (sum + bias) + shift = scale * sum + (scale * bias + shift)
     Tensor shift = fusion.shift.defined() ? fusion.shift : bias;
     if (fusion.scale.defined() && bias.defined()) shift = fusion.scale * bias + fusion.shift;
-    forward<T>(g, x, weight,
+    forward<T>(run, x, weight,
                {data_or_null<T>(fusion.scale), data_or_null<T>(shift), data_or_null<T>(residual), fusion.relu},
                y.data<T>());
   });

@@ -98,7 +98,8 @@ struct Cut {
     const int64_t all = p.positions(), bytes = static_cast<int64_t>(sizeof(T));
     // Few positions: all threads share the patches, and each takes some filters.
     by_filters = all * p.depth() * bytes <= kSharedBytes && all < 2 * slots * kMostPositions && p.filters > kLanes<T>;
-    depth = by_filters ? p.depth() : ceil_div(p.depth(), ceil_div(p.depth(), kMostDepth));
+    // Whole stretches of multiply(): sums do not depend on the cut.
+    depth = by_filters ? p.depth() : std::min(p.depth(), kMostDepth);
     const int64_t most = by_filters ? all
                                     : std::clamp(round_up(kPatchBytes / (depth * bytes), kTileRows),
                                                  int64_t{2 * kTileRows}, kMostPositions);
