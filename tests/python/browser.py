@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+
+_PATIENCE = 60  # seconds
 
 
 def find_chromium() -> str | None:
@@ -35,6 +39,7 @@ class Page:
         self.process = subprocess.Popen(
             ["bash", "-c", script, "bash", str(ours[0]), str(theirs[1]), binary, *options],
             pass_fds=(ours[0], theirs[1]),
+            env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -62,6 +67,8 @@ class Page:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
+            if not select.select([self.answers], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"the browser has not answered for {_PATIENCE} s")
             part = os.read(self.answers.fileno(), 1 << 16)
             if not part:
                 raise RuntimeError("the browser has gone")
