@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-
 _PATIENCE = 60  # seconds
 
 
