@@ -23,6 +23,16 @@ Tensor empty_like(const Tensor& x, const Shape& shape);
 Tensor empty_like(const Tensor& x);
 Tensor zeros_like(const Tensor& x);
 
+/// The buffer, or null of an undefined tensor: an optional argument of a kernel.
+template <class T>
+T* data_or_null(Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
 template <class T>
 constexpr DType dtype_of();
 template <>

@@ -28,11 +28,6 @@ BatchNormGeometry geometry(const char* op, const Tensor& x,
   return g;
 }
 
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
 /// running = (1 - momentum) * running + momentum * batch's, with the unbiased variance.
 template <class T>
 void update_running(const BatchNormGeometry& g, double momentum, const Tensor& mean, const Tensor& var,

@@ -9,15 +9,6 @@
 namespace cnnx {
 namespace {
 
-template <class T>
-T* data_or_null(Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
 void check_affine(const char* op, const Tensor& x, const char* name, const Tensor& tensor, const Shape& shape) {
   check_like(op, name, x, tensor);
   check(!tensor.defined() || tensor.shape() == shape, op, "expected {} of shape {} for input {}; got {}.", name, shape,

@@ -66,11 +66,6 @@ bool stays(const Tensor& weight) {
 }
 
 template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
-template <class T>
 void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue, T* y) {
   with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](Conv2dGeometry run, const auto& k, void* workspace) {
     run.is_prepared = run.is_prepared && k.prepared_values;

@@ -24,6 +24,13 @@ struct Conv2dGeometry {
   int64_t group_out() const { return out_channels / groups; }
   int64_t input_plane() const { return h.input * w.input; }
   int64_t output_plane() const { return h.output * w.output; }
+  /// Whether every output is made of the input at its own place: a 1x1 kernel, stride 1, no padding.
+  bool is_pointwise() const {
+    const auto is_identity = [](const WindowAxis& a) {
+      return a.kernel == 1 && a.stride == 1 && a.pad_before == 0 && a.output == a.input;
+    };
+    return is_identity(h) && is_identity(w);
+  }
   /// Weights of one filter, (C / groups) * R * S.
   int64_t filter_size() const { return group_in() * h.kernel * w.kernel; }
   /// Multiply-adds of the definition.

@@ -23,13 +23,6 @@ namespace {
 constexpr int64_t kEnoughUnits = 16;  // a backward pass with fewer images than this is cut further
 constexpr int64_t kPartials = 8;      // all partial weight gradients together, in blocks of columns
 
-bool is_pointwise(const Conv2dGeometry& g) {
-  const auto unit = [](const WindowAxis& a) {
-    return a.kernel == 1 && a.stride == 1 && a.pad_before == 0 && a.output == a.input;
-  };
-  return unit(g.h) && unit(g.w);
-}
-
 /// Blocks of output positions, and the values of one block's columns.
 template <class T>
 struct Blocks {
@@ -38,7 +31,7 @@ struct Blocks {
     const int64_t least = g.column_bytes < g.kColumnBytes ? 1 : 64;
     positions = std::max<int64_t>(1, std::min(g.output_plane(), std::max<int64_t>(least, fit / 16 * 16)));
     count = ceil_div(g.output_plane(), positions);
-    values = is_pointwise(g) ? 0 : (g.filter_size() * positions + 15) / 16 * 16;
+    values = g.is_pointwise() ? 0 : (g.filter_size() * positions + 15) / 16 * 16;
   }
   int64_t positions, count, values;
 };
@@ -72,7 +65,7 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
   const double products = g.multiply_adds(), width = static_cast<double>(std::max<int64_t>(1, g.w.output));
   const double speed = pass == ConvPass::kBackwardWeight ? 0.55 : 0.65;
   const double column = pass == ConvPass::kForward ? 16 : pass == ConvPass::kBackwardWeight ? 45 : 30 + 600 / width;
-  return products / speed + (is_pointwise(g) ? 0 : column * products / static_cast<double>(g.group_out()));
+  return products / speed + (g.is_pointwise() ? 0 : column * products / static_cast<double>(g.group_out()));
 }
 
 template <class T>
@@ -93,7 +86,7 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
     const T* image = x + image_group * g.group_in() * g.input_plane();
     const T* matrix = image + begin;
     int64_t ld = plane;
-    if (!is_pointwise(g)) {
+    if (!g.is_pointwise()) {
       T* columns = static_cast<T*>(workspace) + slot * blocks.values;
       im2col(g, g.group_in(), image, begin, begin + n, columns, n);
       matrix = columns;
@@ -118,7 +111,7 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
     const T* weight = w + image_group % g.groups * K * CRS + first * taps;
     const T* grad = gy + image_group * K * plane;
     T* image = gx + (image_group * g.group_in() + first) * g.input_plane();
-    if (is_pointwise(g)) {
+    if (g.is_pointwise()) {
       gemm<T>(true, false, channels, plane, K, T(1), weight, CRS, grad, plane, T(0), image, plane);
       return;
     }
@@ -141,7 +134,7 @@ void add_weight_product(const Conv2dGeometry& g, const Blocks<T>& blocks, int64_
   for (int64_t group = 0; group < g.groups; ++group) {
     const int64_t image_group = unit / blocks.count * g.groups + group;
     const T* image = x + image_group * g.group_in() * g.input_plane();
-    const bool pointwise = is_pointwise(g);
+    const bool pointwise = g.is_pointwise();
     if (!pointwise) im2col(g, g.group_in(), image, begin, begin + n, columns, n);
     multiply(false, true, K, CRS, n, T(1), gy + image_group * K * plane + begin, plane,
              pointwise ? image + begin : columns, pointwise ? plane : n, first ? T(0) : T(1), gw + group * K * CRS,

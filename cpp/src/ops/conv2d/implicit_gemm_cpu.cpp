@@ -30,19 +30,12 @@ struct Problem {
   int64_t positions() const { return images * out_plane(); }
 };
 
-/// Both axes as one where every output is its input's neighbour: long runs, no edges.
-void join_axes(Problem& p) {
-  const auto is_identity = [](const WindowAxis& a) {
-    return a.kernel == 1 && a.stride == 1 && a.pad_before == 0 && a.output == a.input;
-  };
-  if (!is_identity(p.h) || !is_identity(p.w)) return;
-  p.w.input = p.w.output = p.out_plane();
-  p.h.input = p.h.output = 1;
-}
-
 Problem make_problem(const Conv2dGeometry& g) {
   Problem p{g.batch, g.groups, g.group_in(), g.group_out(), g.h, g.w};
-  join_axes(p);
+  if (g.is_pointwise()) {  // both axes as one: long runs, no edges
+    p.w.input = p.w.output = p.out_plane();
+    p.h.input = p.h.output = 1;
+  }
   return p;
 }
 
