@@ -4,6 +4,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "parallel.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -20,8 +21,11 @@ Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
   }
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<MaxPool2dKernels<T>>(x.device())
-        .forward(g, x.data<T>(), y.data<T>(), recorded ? switches->data() : nullptr);
+    const auto& k = kernels<MaxPool2dKernels<T>>(x.device());
+    PoolGeometry run = g;
+    run.threads = region_threads();
+    const Workspace workspace(static_cast<size_t>(k.workspace_bytes(run)), x.device());
+    k.forward(run, x.data<T>(), y.data<T>(), recorded ? switches->data() : nullptr, workspace.data());
   });
   if (!recorded) return y;
   return record(op, y, {&x}, [g, switches, shape = x.shape()](const Tensor& gy) -> Gradients {

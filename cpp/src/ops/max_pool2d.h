@@ -10,8 +10,10 @@ inline bool has_byte_switches(const PoolGeometry& g) { return g.h.max_taps() * g
 
 template <class T>
 struct MaxPool2dKernels {
+  /// Of the forward pass.
+  int64_t (*workspace_bytes)(const PoolGeometry& g);
   /// `switches` may be null when no gradient is wanted.
-  void (*forward)(const PoolGeometry& g, const T* x, T* y, void* switches);
+  void (*forward)(const PoolGeometry& g, const T* x, T* y, void* switches, void* workspace);
   void (*backward)(const PoolGeometry& g, const T* gy, const void* switches, T* gx);
 };
 

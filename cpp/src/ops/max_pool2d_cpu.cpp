@@ -1,111 +1,108 @@
 // Max pooling on the CPU. The first of equal values wins; a NaN wins over everything.
 //
-// 2x2 windows have kernels of their own (max_pool_2x2.h). Other strided windows go tap by tap over whole output rows,
-// which the compiler vectorises; adaptive ones window by window.
+// 2x2 windows have kernels of their own (max_pool_2x2.h), other strided windows go row by row (max_pool_strided.h),
+// adaptive ones window by window.
 #include "ops/max_pool2d.h"
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 #include "kernels.h"
 #include "ops/max_pool_2x2.h"
+#include "ops/max_pool_strided.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
 
-constexpr int64_t kRow = 256;  // outputs of a row that are worked on at once
+/// Outputs and inputs of a task are about this many values.
+int64_t planes_per_task(const PoolGeometry& g) { return item_grain(g.input_plane() + g.output_plane()); }
 
-template <bool kSwitches, class T>
-inline void take(T candidate, int32_t tap, T& best, int32_t& best_tap) {
-  const bool wins = candidate > best || candidate != candidate;
-  best = wins ? candidate : best;
-  if constexpr (kSwitches) best_tap = wins ? tap : best_tap;
-}
-
-template <bool kSwitches, class T>
-void take_row(int64_t count, const T* in, int64_t stride, int32_t tap, T* best, int32_t* best_tap) {
-  if (stride == 1) {
-    for (int64_t i = 0; i < count; ++i) take<kSwitches>(in[i], tap, best[i], best_tap[i]);
-  } else if (stride == 2) {
-    for (int64_t i = 0; i < count; ++i) take<kSwitches>(in[2 * i], tap, best[i], best_tap[i]);
-  } else {
-    for (int64_t i = 0; i < count; ++i) take<kSwitches>(in[i * stride], tap, best[i], best_tap[i]);
-  }
-}
-
-/// For each column of a window, the outputs for which it lies inside the image.
-using Columns = std::vector<InsideRange>;
-
-Columns inside_columns(const PoolGeometry& g) {
-  Columns columns;
-  for (int64_t s = 0; s < g.w.window.kernel && !g.w.adaptive; ++s) {
-    columns.push_back(inside_range(g.w.window, s * g.w.window.dilation));
-  }
-  return columns;
-}
-
-/// The part [begin, end) of output row oh of one plane.
-template <bool kSwitches, class T>
-void strided_row(const PoolGeometry& g, const Columns& inside, int64_t oh, int64_t begin, int64_t end, const T* plane,
-                 T* best, int32_t* best_tap) {
-  const InsideTaps rows = inside_taps(g.h, oh);
-  const auto columns = static_cast<int32_t>(g.w.window.kernel);
-  for (int64_t i = begin; i < end; ++i) {
-    best[i - begin] = -std::numeric_limits<T>::infinity();
-    if constexpr (kSwitches)
-      best_tap[i - begin] = static_cast<int32_t>(rows.first * columns + inside_taps(g.w, i).first);
-  }
-  for (int64_t r = rows.first; r < rows.last; ++r) {
-    const T* in = plane + (g.h.begin(oh) + r * g.h.window.dilation) * g.w.input();
-    for (int64_t s = 0; s < columns; ++s) {
-      const InsideRange& range = inside[static_cast<size_t>(s)];
-      const int64_t first = std::max(range.first, begin), last = std::min(range.last, end);
-      if (first >= last) continue;
-      take_row<kSwitches>(last - first, in + g.w.begin(first) + s * g.w.window.dilation, g.w.window.stride,
-                          static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), best + (first - begin),
-                          best_tap + (first - begin));
-    }
-  }
-}
-
-/// The same for adaptive windows.
-template <bool kSwitches, class T>
-void adaptive_row(const PoolGeometry& g, const Columns&, int64_t oh, int64_t begin, int64_t end, const T* plane,
-                  T* best, int32_t* best_tap) {
-  const auto columns = static_cast<int32_t>(g.w.max_taps());
-  for (int64_t ow = begin; ow < end; ++ow) {
-    const T* corner = plane + g.h.begin(oh) * g.w.input() + g.w.begin(ow);
-    T value = -std::numeric_limits<T>::infinity();
-    int32_t winner = 0;
-    for (int64_t r = 0; r < g.h.taps(oh); ++r) {
-      for (int64_t s = 0; s < g.w.taps(ow); ++s) {
-        take<kSwitches>(corner[r * g.w.input() + s], static_cast<int32_t>(r) * columns + static_cast<int32_t>(s), value,
-                        winner);
+template <bool kSwitches, class Switch, class T>
+void adaptive_plane(const PoolGeometry& g, const T* x, T* y, Switch* switches) {
+  const int64_t columns = g.w.max_taps();
+  for (int64_t oh = 0; oh < g.h.output(); ++oh) {
+    for (int64_t ow = 0; ow < g.w.output(); ++ow) {
+      const T* corner = x + g.h.begin(oh) * g.w.input() + g.w.begin(ow);
+      T best = -std::numeric_limits<T>::infinity();
+      int64_t winner = 0;
+      for (int64_t r = 0; r < g.h.taps(oh); ++r) {
+        for (int64_t s = 0; s < g.w.taps(ow); ++s) {
+          const T tap = corner[r * g.w.input() + s];
+          const bool wins = tap > best || tap != tap;
+          best = wins ? tap : best;
+          winner = wins ? r * columns + s : winner;
+        }
       }
+      y[oh * g.w.output() + ow] = best;
+      if constexpr (kSwitches) switches[oh * g.w.output() + ow] = static_cast<Switch>(winner);
     }
-    best[ow - begin] = value;
-    if constexpr (kSwitches) best_tap[ow - begin] = winner;
   }
+}
+
+template <class T>
+int64_t slot_bytes(const PoolGeometry& g) {
+  return g.h.adaptive || is_2x2(g) ? 0 : StridedPoolScratch<T>(g).bytes();
+}
+
+template <class T>
+int64_t workspace_bytes(const PoolGeometry& g) {
+  return g.threads * slot_bytes<T>(g);
 }
 
 template <bool kSwitches, class Switch, class T>
-void forward_planes(const PoolGeometry& g, const T* x, T* y, Switch* switches) {
-  const Columns columns = inside_columns(g);
-  parallel_for(g.planes, item_grain(g.output_plane() * 4), [&](int64_t first, int64_t last) {
-    int32_t taps[kRow];
+void forward_planes(const PoolGeometry& g, const T* x, T* y, Switch* switches, void* workspace) {
+  const int64_t step = planes_per_task(g);
+  parallel_slots(ceil_div(g.planes, step), g.threads, [&](int64_t task, int slot) {
+    const int64_t last = std::min(g.planes, (task + 1) * step);
+    const auto each_plane = [&](auto&& fn) {
+      for (int64_t plane = task * step; plane < last; ++plane) {
+        const int64_t out = plane * g.output_plane();
+        fn(x + plane * g.input_plane(), y + out, kSwitches ? switches + out : nullptr,
+           (last - plane) * g.output_plane());
+      }
+    };
+    if (g.h.adaptive) {
+      each_plane([&](const T* in, T* out, Switch* taps, int64_t) { adaptive_plane<kSwitches>(g, in, out, taps); });
+    } else {
+      StridedPool<kSwitches, Switch, T> pool(g, x, static_cast<char*>(workspace) + slot * slot_bytes<T>(g));
+      each_plane([&](auto... planes) { pool.plane(planes...); });
+    }
+  });
+}
+
+/// Where each tap of a window lies, from the window's begin; for switches that are bytes.
+struct TapOffsets {
+  explicit TapOffsets(const PoolGeometry& g) {
+    for (int64_t r = 0, tap = 0; r < g.h.max_taps(); ++r) {
+      for (int64_t s = 0; s < g.w.max_taps(); ++s, ++tap) {
+        offset[tap] = r * g.h.window.dilation * g.w.input() + s * g.w.window.dilation;
+      }
+    }
+  }
+  int64_t offset[256];
+};
+
+/// Whether no window misses the image, as a dilated one in the padding of a small image may.
+bool all_windows_meet(const PoolAxis& axis) {
+  for (int64_t o = 0; o < axis.output(); ++o) {
+    const InsideTaps taps = inside_taps(axis, o);
+    if (taps.first >= taps.last) return false;
+  }
+  return true;
+}
+
+/// The usual case of the backward pass: switches are bytes, and each points into the image.
+template <class T>
+void backward_bytes(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
+  const TapOffsets taps(g);
+  parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
+    std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0));
+    int64_t at = first * g.output_plane();
     for (int64_t plane = first; plane < last; ++plane) {
       for (int64_t oh = 0; oh < g.h.output(); ++oh) {
-        for (int64_t begin = 0; begin < g.w.output(); begin += kRow) {
-          const int64_t end = std::min(begin + kRow, g.w.output());
-          const int64_t at = plane * g.output_plane() + oh * g.w.output() + begin;
-          const auto row = g.w.adaptive ? adaptive_row<kSwitches, T> : strided_row<kSwitches, T>;
-          row(g, columns, oh, begin, end, x + plane * g.input_plane(), y + at, taps);
-          if constexpr (kSwitches) {
-            for (int64_t i = 0; i < end - begin; ++i) switches[at + i] = static_cast<Switch>(taps[i]);
-          }
-        }
+        T* const row = gx + plane * g.input_plane() + g.h.begin(oh) * g.w.input();
+        for (int64_t ow = 0; ow < g.w.output(); ++ow, ++at) row[g.w.begin(ow) + taps.offset[switches[at]]] += gy[at];
       }
     }
   });
@@ -114,7 +111,7 @@ void forward_planes(const PoolGeometry& g, const T* x, T* y, Switch* switches) {
 template <class Switch, class T>
 void backward_planes(const PoolGeometry& g, const T* gy, const Switch* switches, T* gx) {
   const int64_t columns = g.w.max_taps();
-  parallel_for(g.planes, item_grain(g.input_plane()), [&](int64_t first, int64_t last) {
+  parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
     std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0));
     for (int64_t plane = first; plane < last; ++plane) {
       T* image = gx + plane * g.input_plane();
@@ -133,7 +130,7 @@ void backward_planes(const PoolGeometry& g, const T* gy, const Switch* switches,
 
 template <bool kSwitches, class T>
 void forward_2x2(const PoolGeometry& g, const T* x, T* y, uint8_t* switches) {
-  parallel_for(g.planes, item_grain(g.input_plane()), [&](int64_t first, int64_t last) {
+  parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t out = i * g.output_plane();
       forward_plane_2x2<kSwitches>(g, x + i * g.input_plane(), y + out, kSwitches ? switches + out : nullptr);
@@ -143,7 +140,7 @@ void forward_2x2(const PoolGeometry& g, const T* x, T* y, uint8_t* switches) {
 
 template <class T>
 void backward_2x2(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
-  parallel_for(g.planes, item_grain(g.input_plane()), [&](int64_t first, int64_t last) {
+  parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t out = i * g.output_plane();
       backward_plane_2x2(g, gy + out, switches + out, gx + i * g.input_plane());
@@ -152,32 +149,35 @@ void backward_2x2(const PoolGeometry& g, const T* gy, const uint8_t* switches, T
 }
 
 template <class T>
-void forward(const PoolGeometry& g, const T* x, T* y, void* switches) {
+void forward(const PoolGeometry& g, const T* x, T* y, void* switches, void* workspace) {
+  auto* const bytes = static_cast<uint8_t*>(switches);
   if (is_2x2(g)) {
-    auto* bytes = static_cast<uint8_t*>(switches);
     bytes ? forward_2x2<true>(g, x, y, bytes) : forward_2x2<false>(g, x, y, bytes);
   } else if (!switches) {
-    forward_planes<false>(g, x, y, static_cast<uint8_t*>(nullptr));
+    forward_planes<false>(g, x, y, bytes, workspace);
   } else if (has_byte_switches(g)) {
-    forward_planes<true>(g, x, y, static_cast<uint8_t*>(switches));
+    forward_planes<true>(g, x, y, bytes, workspace);
   } else {
-    forward_planes<true>(g, x, y, static_cast<int32_t*>(switches));
+    forward_planes<true>(g, x, y, static_cast<int32_t*>(switches), workspace);
   }
 }
 
 template <class T>
 void backward(const PoolGeometry& g, const T* gy, const void* switches, T* gx) {
+  const auto* const bytes = static_cast<const uint8_t*>(switches);
   if (is_2x2(g)) {
-    backward_2x2(g, gy, static_cast<const uint8_t*>(switches), gx);
-  } else if (has_byte_switches(g)) {
-    backward_planes(g, gy, static_cast<const uint8_t*>(switches), gx);
-  } else {
+    backward_2x2(g, gy, bytes, gx);
+  } else if (!has_byte_switches(g)) {
     backward_planes(g, gy, static_cast<const int32_t*>(switches), gx);
+  } else if (all_windows_meet(g.h) && all_windows_meet(g.w)) {
+    backward_bytes(g, gy, bytes, gx);
+  } else {
+    backward_planes(g, gy, bytes, gx);
   }
 }
 
 template <class T>
-constexpr MaxPool2dKernels<T> kTable{forward<T>, backward<T>};
+constexpr MaxPool2dKernels<T> kTable{workspace_bytes<T>, forward<T>, backward<T>};
 
 }  // namespace
 

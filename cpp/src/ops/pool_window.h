@@ -44,6 +44,7 @@ struct PoolGeometry {
   int64_t planes = 0;
   PoolAxis h;
   PoolAxis w;
+  int threads = 1;  // that a kernel may use: each may have a workspace of its own
 
   int64_t input_plane() const { return h.input() * w.input(); }
   int64_t output_plane() const { return h.output() * w.output(); }
