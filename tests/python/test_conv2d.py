@@ -84,9 +84,10 @@ def test_large_values_and_gradients_match_torch(algorithm, x, weight, options):
         )
 
 
+@pytest.mark.parametrize("algorithm", ["winograd", "winograd_2x2"])
 @pytest.mark.parametrize("channels", [64, 256])
-def test_winograd_rounds_little(channels):
-    cnnx.set_conv_algorithm("winograd")
+def test_winograd_rounds_little(algorithm, channels):
+    cnnx.set_conv_algorithm(algorithm)
     x, w = randoms(11, (1, channels, 28, 28), (32, channels, 3, 3))
     x, w = x.astype("float32"), w.astype("float32")
     exact = F.conv2d(cnnx.tensor(x, dtype="float64"), cnnx.tensor(w, dtype="float64"), padding=1).numpy()

@@ -71,35 +71,24 @@ void forward_few(const LinearGeometry& g, const T* x, const T* w, const T* b, T*
 
 // ---- Both gradients: tiles of C = A B with B's rows as they lie in memory
 
-/// to[panel of kTileRows][p][row of the panel] from matrix[row * row_step + p * depth_step].
-template <class T>
-void pack_rows(const T* matrix, int64_t rows, int64_t row_step, int64_t depth, int64_t depth_step, T* to) {
-  for (int64_t first = 0; first < rows; first += kTileRows) {
-    const int64_t width = std::min<int64_t>(kTileRows, rows - first);
-    for (int64_t p = 0; p < depth; ++p) {
-      for (int64_t i = 0; i < width; ++i) *to++ = matrix[(first + i) * row_step + p * depth_step];
-    }
-  }
-}
-
-/// Columns [begin, end) of c (rows, cols) (=|+=) a (rows, depth) packed times b (depth, cols). Columns that do not fill
-/// a vector are summed up one by one, so that nothing is written behind a row.
-template <class T>
-void multiply_columns(int64_t rows, int64_t depth, const T* a, const T* b, T* c, int64_t cols, int64_t begin,
-                      int64_t end, bool add) {
+/// Columns [begin, end) of c (rows, cols) (=|+=) a (rows, depth) times b (depth, cols). Columns that do not fill a
+/// vector are summed up one by one, so that nothing is written behind a row.
+template <LeftOrder kOrder, class T>
+void multiply_columns(int64_t rows, int64_t depth, const T* a, int64_t step, const T* b, T* c, int64_t cols,
+                      int64_t begin, int64_t end, bool add) {
+  const int64_t row_step = kOrder == LeftOrder::kRows ? step : 1, depth_step = kOrder == LeftOrder::kRows ? 1 : step;
   const int64_t whole = begin + (end - begin) / kLanes<T> * kLanes<T>;
   for (int64_t j = begin; j < whole; j += kTileCols<T>) {
     for (int64_t n = 0; n < rows; n += kTileRows) {
       const int64_t height = std::min<int64_t>(kTileRows, rows - n);
-      find_gemm_tile<T>(height, std::min(kTileCols<T>, whole - j), add)(depth, a + n * depth, b + j, cols,
-                                                                        c + n * cols + j, cols);
+      find_gemm_tile<T, kOrder>(height, std::min(kTileCols<T>, whole - j), add)(depth, a + n * row_step, step, b + j,
+                                                                                cols, c + n * cols + j, cols);
     }
   }
   for (int64_t j = whole; j < end; ++j) {
     for (int64_t n = 0; n < rows; ++n) {
-      const int64_t first = n / kTileRows * kTileRows, height = std::min<int64_t>(kTileRows, rows - first);
       T sum = add ? c[n * cols + j] : T(0);
-      for (int64_t p = 0; p < depth; ++p) sum += a[first * depth + p * height + n - first] * b[p * cols + j];
+      for (int64_t p = 0; p < depth; ++p) sum += a[n * row_step + p * depth_step] * b[p * cols + j];
       c[n * cols + j] = sum;
     }
   }
@@ -110,11 +99,9 @@ void backward_input_few(const LinearGeometry& g, const T* gy, const T* w, T* gx)
   constexpr int64_t kDepth = 16;  // rows of w that are swept at a time
   const int64_t grain = std::max<int64_t>(4, ceil_div(g.in, 8 * kTileCols<T>)) * kTileCols<T>;
   parallel_for(g.in, g.in * g.out < 2 * kElementGrain ? g.in : grain, [&](int64_t begin, int64_t end) {
-    T packed[kFewRows * kDepth];
     for (int64_t o = 0; o < g.out; o += kDepth) {
       const int64_t depth = std::min(kDepth, g.out - o);
-      pack_rows(gy + o, g.rows, g.out, depth, 1, packed);
-      multiply_columns(g.rows, depth, packed, w + o * g.in, gx, g.in, begin, end, o > 0);
+      multiply_columns<LeftOrder::kRows>(g.rows, depth, gy + o, g.out, w + o * g.in, gx, g.in, begin, end, o > 0);
     }
   });
 }
@@ -123,11 +110,9 @@ template <class T>
 void backward_weight_few(const LinearGeometry& g, const T* x, const T* gy, T* gw) {
   const int64_t panels = ceil_div(g.out, kTileRows);
   parallel_for(panels, item_grain(g.in * kTileRows), [&](int64_t begin, int64_t end) {
-    T packed[kFewRows * kTileRows];
     for (int64_t o = begin * kTileRows; o < std::min(g.out, end * kTileRows); o += kTileRows) {
       const int64_t outs = std::min<int64_t>(kTileRows, g.out - o);
-      pack_rows(gy + o, outs, 1, g.rows, g.out, packed);
-      multiply_columns(outs, g.rows, packed, x, gw + o * g.in, g.in, 0, g.in, false);
+      multiply_columns<LeftOrder::kColumns>(outs, g.rows, gy + o, g.out, x, gw + o * g.in, g.in, 0, g.in, false);
     }
   });
 }

@@ -14,9 +14,9 @@ std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 4> cpu{
-      &cpu_kernels<DirectConv2d<T>>(), &cpu_kernels<WinogradConv2d<T>>(), &cpu_kernels<ImplicitGemmConv2d<T>>(),
-      &cpu_kernels<Im2colConv2d<T>>()};
+  static const std::array<const Conv2dKernels<T>*, 5> cpu{
+      &cpu_kernels<DirectConv2d<T>>(), &cpu_kernels<WinogradConv2d<T>>(), &cpu_kernels<SmallWinogradConv2d<T>>(),
+      &cpu_kernels<ImplicitGemmConv2d<T>>(), &cpu_kernels<Im2colConv2d<T>>()};
   if (device.is_cuda()) raise_no_cuda();
   if (device.is_meta()) {
     static const auto muted = [] {

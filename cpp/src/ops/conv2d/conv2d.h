@@ -89,6 +89,8 @@ template <class T>
 struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
 struct WinogradConv2d : Conv2dKernels<T> {};
+template <class T>
+struct SmallWinogradConv2d : Conv2dKernels<T> {};
 
 /// The algorithms of a device; the last accepts every geometry.
 template <class T>

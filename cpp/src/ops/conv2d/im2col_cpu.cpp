@@ -64,7 +64,7 @@ bool accepts(const Conv2dGeometry&, ConvPass) { return true; }
 double cost(const Conv2dGeometry& g, ConvPass pass) {
   const double products = g.multiply_adds(), width = static_cast<double>(std::max<int64_t>(1, g.w.output));
   const double speed = pass == ConvPass::kBackwardWeight ? 0.55 : 0.65;
-  const double column = pass == ConvPass::kForward ? 16 : pass == ConvPass::kBackwardWeight ? 45 : 30 + 600 / width;
+  const double column = pass == ConvPass::kForward ? 16 : pass == ConvPass::kBackwardWeight ? 20 : 30 + 600 / width;
   return products / speed + (g.is_pointwise() ? 0 : column * products / static_cast<double>(g.group_out()));
 }
 

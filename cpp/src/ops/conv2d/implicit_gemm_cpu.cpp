@@ -10,6 +10,7 @@
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/epilogue.h"
+#include "ops/conv2d/panels.h"
 #include "ops/gemm_tile.h"
 #include "ops/shuffle.h"
 #include "parallel.h"
@@ -39,15 +40,6 @@ Problem make_problem(const Conv2dGeometry& g) {
   return p;
 }
 
-/// Panels of the filters: whole vectors, as equal as they can be.
-template <class T>
-struct Panels {
-  explicit Panels(int64_t filters) : vectors(ceil_div(filters, kLanes<T>)), count(ceil_div(vectors, kTileVectors)) {}
-  int64_t first(int64_t panel) const { return panel * vectors / count * kLanes<T>; }
-  int64_t width(int64_t panel) const { return first(panel + 1) - first(panel); }
-  int64_t vectors, count;
-};
-
 template <class T>
 int64_t packed_values(const Problem& p) {
   return round_up(p.filters, kLanes<T>) * p.depth();
@@ -60,8 +52,7 @@ void pack_weights(const Problem& p, const T* w, T* packed) {
   const int64_t depth = p.depth();
   parallel_for(ceil_div(depth, kLanes<T>), item_grain(2 * kLanes<T> * p.filters), [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < p.filters; k += kLanes<T>) {
-      int64_t panel = k * panels.count / (panels.vectors * kLanes<T>);
-      while (panels.first(panel + 1) <= k) ++panel;
+      const int64_t panel = panels.holding(k);
       const int64_t width = panels.width(panel), rows = std::min<int64_t>(kLanes<T>, p.filters - k);
       T* const out = packed + panels.first(panel) * depth + (k - panels.first(panel));
       for (int64_t d = begin * kLanes<T>; d < std::min(depth, end * kLanes<T>); d += kLanes<T>) {
@@ -201,8 +192,8 @@ void multiply(int64_t count, int64_t depth, int64_t width, const T* patches, con
     const int64_t stretch = std::min(kSumDepth, depth - d);
     for (int64_t at = 0; at < count; at += kTileRows) {
       const int64_t rows = std::min<int64_t>(kTileRows, count - at);
-      multiply_tile(rows, width, stretch, patches + at * depth + d * rows, weights + d * width, width, sums + at * ld,
-                    ld, add);
+      find_gemm_tile<T>(rows, width, add)(stretch, patches + at * depth + d * rows, rows, weights + d * width, width,
+                                          sums + at * ld, ld);
     }
   }
 }

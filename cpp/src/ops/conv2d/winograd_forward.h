@@ -1,0 +1,255 @@
+// Winograd's forward pass, and the gradient of the input, which is the same with flipped, transposed filters.
+//
+// Tiles of the input become V[product][tile][channel], the filters U[product][panel][channel][filter of the panel];
+// their matrix products M[product][tile][filter], one panel at a time, become tiles of outputs.
+//
+// Threads share as little as they can, because on many machines their caches are far apart: each takes whole blocks of
+// tiles, or, where the filters are the larger part, all tiles and some panels.
+#pragma once
+
+#include "ops/conv2d/panels.h"
+#include "ops/conv2d/winograd_filters.h"
+#include "ops/conv2d/winograd_tiles.h"
+#include "parallel.h"
+
+namespace cnnx::CNNX_ISA::winograd {
+
+/// A convolution of one group: its tiles and how its weights are indexed.
+struct Problem {
+  int64_t channels, filters;
+  int64_t filter_step, channel_step;  // of the weights
+  bool is_flipped;
+  Tiling in, out;
+};
+
+template <class Form>
+Problem forward_problem(const Conv2dGeometry& g) {
+  constexpr int64_t kStep = Form::kOutput;
+  const int64_t rows = ceil_div(g.h.output, kStep), cols = ceil_div(g.w.output, kStep);
+  return {g.group_in(),
+          g.group_out(),
+          g.filter_size(),
+          kTaps,
+          false,
+          {kStep, g.batch, g.h.input, g.w.input, g.h.pad_before, g.w.pad_before, rows, cols,
+           g.in_channels * g.input_plane()},
+          {kStep, g.batch, g.h.output, g.w.output, 0, 0, rows, cols, g.out_channels * g.output_plane()}};
+}
+
+template <class Form>
+Problem backward_problem(const Conv2dGeometry& g) {
+  constexpr int64_t kStep = Form::kOutput;
+  const int64_t rows = ceil_div(g.h.input, kStep), cols = ceil_div(g.w.input, kStep);
+  return {g.group_out(),
+          g.group_in(),
+          kTaps,
+          g.filter_size(),
+          true,
+          {kStep, g.batch, g.h.output, g.w.output, kFilter - 1 - g.h.pad_before, kFilter - 1 - g.w.pad_before, rows,
+           cols, g.out_channels * g.output_plane()},
+          {kStep, g.batch, g.h.input, g.w.input, 0, 0, rows, cols, g.in_channels * g.input_plane()}};
+}
+
+/// Planes of the products lie a cache line further apart than they need, so that they do not compete for the same
+/// places of the cache.
+template <class T>
+int64_t plane_step(int64_t values) {
+  return values + kLanes<T>;
+}
+
+/// From one tile's channels to the next one's; not a multiple of 1 KiB, for the same reason.
+template <class T>
+int64_t tile_pitch(int64_t channels) {
+  const int64_t values = round_up(channels, kLanes<T>);
+  return values * static_cast<int64_t>(sizeof(T)) % 1024 == 0 ? values + kLanes<T> : values;
+}
+
+/// Values of the transformed filters of one group.
+template <class Form, class T>
+int64_t filter_plane(const Problem& p) {
+  return plane_step<T>(round_up(p.filters, kLanes<T>) * p.channels);
+}
+
+/// How the work is cut. Nothing of it changes the results.
+template <class Form, class T>
+struct Cut {
+  Cut(const Problem& p, int threads, bool prepared) : is_prepared(prepared), slots(threads) {
+    constexpr int64_t kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 18;
+    constexpr int64_t kLeastTiles = 6 * kTileRows, kMostTiles = 24 * kTileRows;
+    pitch = tile_pitch<T>(p.channels);
+    const int64_t tiles = p.in.count(), tile_bytes = Form::kProducts * pitch * static_cast<int64_t>(sizeof(T));
+    const int64_t filter_bytes = Form::kProducts * p.filters * p.channels * static_cast<int64_t>(sizeof(T));
+    const bool few_tiles = tiles <= (threads - 1) * 2 * kTileRows;
+    const bool large_filters = filter_bytes > kLargeFilters || filter_bytes > tile_bytes * tiles;
+    by_filters = (large_filters || few_tiles) && tile_bytes * tiles <= kAllTiles;
+    const int64_t most = std::clamp(kBlock / tile_bytes / kTileRows * kTileRows, kLeastTiles, kMostTiles);
+    const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
+    block_tiles = by_filters ? tiles : round_up(ceil_div(tiles, blocks), kTileRows);
+    const int64_t panel = std::min(kTileCols<T>, round_up(p.filters, kLanes<T>));
+    u_plane =
+        is_prepared || !by_filters ? filter_plane<Form, T>(p) : plane_step<T>(panel * std::min(p.channels, kSumDepth));
+    v_plane = plane_step<T>(pitch * block_tiles);
+    m_plane = plane_step<T>(panel * block_tiles);
+    pixels = std::max(pixel_values<T>(p.in, Form::kTile), pixel_values<T>(p.out, Form::kOutput));
+  }
+  bool is_prepared;  // the filters are transformed already
+  bool by_filters;   // a task is a panel of filters, and transforms them bit by bit; else it is a block of tiles
+  int slots;
+  int64_t block_tiles, pitch, u_plane, v_plane, m_plane, pixels;
+
+  int64_t u_values() const { return is_prepared ? 0 : Form::kProducts * u_plane; }
+  int64_t v_values() const { return Form::kProducts * v_plane; }
+  int64_t shared_values() const { return by_filters ? v_values() : u_values(); }
+  int64_t slot_values() const { return pixels + Form::kProducts * m_plane + (by_filters ? u_values() : v_values()); }
+  int64_t values() const { return shared_values() + slots * slot_values(); }
+};
+
+/// u[product][channel][filter] of the panel that starts at filter k, of `channels` channels from c on.
+template <class Form, class T>
+void transform_panel(const Problem& p, const T* w, int64_t k, int64_t width, int64_t c, int64_t channels,
+                     int64_t product_step, T* u) {
+  const T* const last = w + p.filters * p.channels * kTaps;
+  for (int64_t i = 0; i < width; i += kLanes<T>) {
+    transform_filters<Form>(w + (k + i) * p.filter_step + c * p.channel_step, p.filter_step,
+                            std::min<int64_t>(kLanes<T>, p.filters - k - i), channels, p.channel_step, p.is_flipped,
+                            last, width, product_step, u + i);
+  }
+}
+
+template <class Form, class T>
+void transform_all_filters(const Problem& p, const T* w, T* u) {
+  const Panels<T> panels(p.filters);
+  parallel_for(panels.count, item_grain(kTileCols<T> * p.channels * Form::kProducts), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t k = panels.first(panel);
+      transform_panel<Form>(p, w, k, panels.width(panel), 0, p.channels, filter_plane<Form, T>(p), u + k * p.channels);
+    }
+  });
+}
+
+template <class Form, class T>
+class GroupRun {
+ public:
+  GroupRun(const Problem& p, const Cut<Form, T>& cut, const ConvEpilogue<T>& epilogue, T* y, T* workspace)
+      : p_(p), cut_(cut), panels_(p.filters), epilogue_(epilogue), y_(y), workspace_(workspace) {}
+
+  /// `w` are the weights, or what prepare() made of them; `last` is the end of all images.
+  void run(const T* x, const T* last, const T* w) {
+    if (cut_.by_filters) {
+      run_by_filters(x, last, w);
+    } else {
+      run_by_tiles(x, last, w);
+    }
+  }
+
+ private:
+  void run_by_filters(const T* x, const T* last, const T* w) {
+    const int64_t tiles = p_.in.count();
+    T* const v = workspace_;
+    parallel_slots(ceil_div(p_.channels, kLanes<T>), cut_.slots, [&](int64_t task, int slot) {
+      const int64_t begin = task * kLanes<T>;
+      transform_tiles<typename Form::Input>(p_.in, x, last, begin, std::min(p_.channels, begin + kLanes<T>), 0, tiles,
+                                            cut_.pitch, cut_.v_plane, pixels(slot), v);
+    });
+    parallel_slots(panels_.count, cut_.slots, [&](int64_t panel, int slot) {
+      const int64_t k = panels_.first(panel), width = panels_.width(panel);
+      if (cut_.is_prepared) {
+        multiply(width, tiles, p_.channels, w + k * p_.channels, v, false, slot);
+      } else {
+        for (int64_t c = 0; c < p_.channels; c += kSumDepth) {  // filters that stay in the second-level cache
+          const int64_t channels = std::min(kSumDepth, p_.channels - c);
+          transform_panel<Form>(p_, w, k, width, c, channels, cut_.u_plane, own(slot));
+          multiply(width, tiles, channels, own(slot), v + c, c > 0, slot);
+        }
+      }
+      write(panel, 0, tiles, slot);
+    });
+  }
+
+  void run_by_tiles(const T* x, const T* last, const T* w) {
+    if (!cut_.is_prepared) transform_all_filters<Form>(p_, w, workspace_);
+    const T* const u = cut_.is_prepared ? w : workspace_;
+    const int64_t tiles = p_.in.count();
+    parallel_slots(ceil_div(tiles, cut_.block_tiles), cut_.slots, [&](int64_t block, int slot) {
+      const int64_t first = block * cut_.block_tiles, count = std::min(cut_.block_tiles, tiles - first);
+      transform_tiles<typename Form::Input>(p_.in, x, last, 0, p_.channels, first, count, cut_.pitch, cut_.v_plane,
+                                            pixels(slot), own(slot));
+      for (int64_t panel = 0; panel < panels_.count; ++panel) {
+        const int64_t k = panels_.first(panel);
+        multiply(panels_.width(panel), count, p_.channels, u + k * p_.channels, own(slot), false, slot);
+        write(panel, first, count, slot);
+      }
+    });
+  }
+
+  /// m[product][tile][filter] (=|+=) v * u for a panel and some channels.
+  void multiply(int64_t width, int64_t tiles, int64_t channels, const T* u, const T* v, bool add, int slot) {
+    for (int product = 0; product < Form::kProducts; ++product) {
+      multiply_panel<LeftOrder::kRows>(tiles, width, channels, v + product * cut_.v_plane, cut_.pitch,
+                                       u + product * cut_.u_plane, width, m(slot) + product * cut_.m_plane, width, add);
+    }
+  }
+
+  /// The outputs of a panel for `count` tiles from `first` on.
+  void write(int64_t panel, int64_t first, int64_t count, int slot) {
+    const int64_t width = panels_.width(panel);
+    for (int64_t i = 0; i < width; i += kLanes<T>) {
+      const int64_t k = panels_.first(panel) + i;
+      write_tiles<typename Form::Output>(
+          p_.out, m(slot) + i, width, cut_.m_plane, first, count, epilogue_.at(k, k * p_.out.plane()),
+          std::min<int64_t>(kLanes<T>, p_.filters - k), pixels(slot), y_ + k * p_.out.plane());
+    }
+  }
+
+  T* pixels(int slot) const { return workspace_ + cut_.shared_values() + slot * cut_.slot_values(); }
+  T* m(int slot) const { return pixels(slot) + cut_.pixels; }
+  /// What a thread does not share: filters, or tiles.
+  T* own(int slot) const { return m(slot) + Form::kProducts * cut_.m_plane; }
+
+  const Problem& p_;
+  const Cut<Form, T>& cut_;
+  const Panels<T> panels_;
+  const ConvEpilogue<T>& epilogue_;
+  T* y_;
+  T* workspace_;
+};
+
+template <class Form, class T>
+void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const ConvEpilogue<T>& epilogue, T* out,
+         void* workspace) {
+  const Cut<Form, T> cut(p, g.threads, g.is_prepared);
+  const int64_t weights = g.is_prepared ? Form::kProducts * cut.u_plane : p.filters * p.channels * kTaps;
+  const T* const last = in + p.in.images * p.in.image_step;
+  for (int64_t group = 0; group < g.groups; ++group) {
+    const int64_t first = group * p.filters;
+    const ConvEpilogue<T> own = epilogue.at(first, first * p.out.plane());
+    GroupRun<Form, T>(p, cut, own, out + first * p.out.plane(), static_cast<T*>(workspace))
+        .run(in + group * p.channels * p.in.plane(), last, w + group * weights);
+  }
+}
+
+template <class Form, class T>
+int64_t prepared_values(const Conv2dGeometry& g) {
+  return g.groups * Form::kProducts * filter_plane<Form, T>(forward_problem<Form>(g));
+}
+
+template <class Form, class T>
+void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
+  const Problem p = forward_problem<Form>(g);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    transform_all_filters<Form>(p, w + group * p.filters * g.filter_size(),
+                                prepared + group * Form::kProducts * filter_plane<Form, T>(p));
+  }
+}
+
+template <class Form, class T>
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+  run<Form>(g, forward_problem<Form>(g), x, w, epilogue, y, workspace);
+}
+
+template <class Form, class T>
+void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
+  run<Form>(g, backward_problem<Form>(g), gy, w, ConvEpilogue<T>(), gx, workspace);
+}
+
+}  // namespace cnnx::CNNX_ISA::winograd
