@@ -270,12 +270,34 @@ Storage::Storage(size_t bytes, Device device)
 Storage::Storage(void* data, size_t bytes, Device device, std::function<void()> release)
     : block_{data, bytes}, bytes_(bytes), device_(device), release_(std::move(release)) {}
 
+Storage::Storage(std::shared_ptr<const MatrixProduct> product, size_t bytes, Device device)
+    : bytes_(bytes), device_(device), kind_(default_kind), is_product_(true), product_(std::move(product)) {}
+
 Storage::~Storage() {
   if (release_) {
     release_();
-  } else {
+  } else if (!is_product_) {
     deallocate(block_, bytes_, device_, kind_);
   }
+}
+
+std::shared_ptr<const MatrixProduct> Storage::product() const {
+  const std::lock_guard lock(allocator(device_).mutex());  // which a forked child finds unlocked
+  return product_;
+}
+
+void Storage::multiply_out() const {
+  const std::shared_ptr<const MatrixProduct> product = this->product();
+  if (!product) return;
+  const std::lock_guard only_one(product->mutex);
+  if (!is_product_.load(std::memory_order_acquire)) return;
+  const Block block = allocate(bytes_, device_, kind_);
+  product->multiply(*product, block.data);
+  std::shared_ptr<const MatrixProduct> done;
+  const std::lock_guard lock(allocator(device_).mutex());
+  block_ = block;
+  done.swap(product_);  // freed after the lock is
+  is_product_.store(false, std::memory_order_release);
 }
 
 std::shared_ptr<const DerivedValues> Storage::derived() const {
@@ -292,7 +314,7 @@ void Storage::set_derived(std::shared_ptr<DerivedValues> values) {
 
 void Storage::set_kind(MemoryKind kind) {
   if (kind == kind_ || release_) return;
-  allocator(device_).move(bytes_, kind_, kind);
+  if (!is_product_) allocator(device_).move(bytes_, kind_, kind);
   kind_ = kind;
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "cnnx/device.h"
 
@@ -16,17 +17,25 @@ struct Block {
 };
 
 struct DerivedValues;
+struct MatrixProduct;
 
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
 class Storage {
  public:
   Storage(size_t bytes, Device device);
   Storage(void* data, size_t bytes, Device device, std::function<void()> release);
+  /// A matrix that has no memory until its values are asked for.
+  Storage(std::shared_ptr<const MatrixProduct> product, size_t bytes, Device device);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data() const { return block_.data; }
+  void* data() const {
+    if (is_product_.load(std::memory_order_acquire)) multiply_out();
+    return block_.data;
+  }
+  /// What the values are the product of, if they were never asked for.
+  std::shared_ptr<const MatrixProduct> product() const;
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   /// Moves the buffer to another kind in the allocator's books.
@@ -54,7 +63,9 @@ class Storage {
   bool may_change_unseen() const { return release_ || views_.load(std::memory_order_relaxed) > 0; }
 
  private:
-  Block block_;
+  void multiply_out() const;
+
+  mutable Block block_;
   size_t bytes_ = 0;
   Device device_;
   MemoryKind kind_ = MemoryKind::kActivation;
@@ -64,6 +75,17 @@ class Storage {
   std::function<void()> release_;  // empty: the buffer is the allocator's
   std::atomic<bool> has_derived_{false};
   std::shared_ptr<DerivedValues> derived_;
+  mutable std::atomic<bool> is_product_{false};
+  mutable std::shared_ptr<const MatrixProduct> product_;
+};
+
+/// (out, in) = left^T right with left (rows, out) and right (rows, in): a gradient of few rows, whose factors take far
+/// less memory than it does. Who can work on it piece by piece never needs the whole.
+struct MatrixProduct {
+  int64_t rows, in, out;
+  Storage left, right;
+  void (*multiply)(const MatrixProduct& product, void* to);
+  mutable std::mutex mutex;  // of multiplying it out
 };
 
 /// Values computed from a buffer, such as a weight in the order that a convolution algorithm wants.

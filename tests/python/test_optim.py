@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from helpers import assert_close, needs_torch, randoms
@@ -185,3 +187,70 @@ def test_groups_stay_valid_when_others_are_added():
     group["lr"] = 0.5
     assert optimizer.param_groups[0]["lr"] == 0.5
     assert len(group["params"]) == 1
+
+
+_LARGE = (512, 1024)  # of a linear layer whose gradient stays a product of x and gy until somebody reads it
+
+
+def _linear_backward(weight, rows, seed):
+    (x,) = randoms(seed, (rows, weight.shape[1]))
+    x = cnnx.tensor(x, dtype=weight.dtype)
+    y = cnnx.functional.linear(x, weight)
+    (y * y).sum().backward()
+    return x
+
+
+@pytest.mark.parametrize("rows", [1, 5, 32])
+@pytest.mark.parametrize(("name", "options"), _CASES)
+def test_steps_are_the_same_whether_a_large_gradient_was_read_or_not(name, options, rows, dtype):
+    def run(read):
+        (values,) = randoms(0, _LARGE)
+        weight = cnnx.tensor(values, dtype=dtype, requires_grad=True)
+        optimizer = getattr(cnnx.optim, name)([weight], **options)
+        for step in range(3):
+            optimizer.zero_grad()
+            _linear_backward(weight, rows, step)
+            if read:
+                weight.grad.numpy()
+            optimizer.step()
+        return weight.detach().numpy()
+
+    np.testing.assert_array_equal(run(False), run(True))
+
+
+def test_a_large_gradient_is_that_of_the_backward_pass_whatever_changes_later(dtype):
+    (values,) = randoms(0, _LARGE)
+    weight = cnnx.tensor(values, dtype=dtype, requires_grad=True)
+    x = _linear_backward(weight, 4, 1)
+    gy = 2 * x.numpy() @ values.astype(dtype).T
+    expected = gy.T @ x.numpy()
+    x *= 0
+    assert_close(weight.grad, expected, dtype, scale=2000)
+    _linear_backward(weight, 4, 1)  # accumulates
+    assert_close(weight.grad, 2 * expected, dtype, scale=4000)
+
+
+def test_a_large_gradient_takes_memory_when_it_is_read():
+    (values,) = randoms(0, _LARGE)
+    weight = cnnx.tensor(values, dtype="float32", requires_grad=True)
+    before = cnnx.memory.current()
+    _linear_backward(weight, 2, 1)
+    kept = cnnx.memory.current() - before
+    assert weight.grad.shape == _LARGE
+    assert kept < 0.1 * values.size * 4
+    weight.grad.numpy()
+    assert cnnx.memory.current() - before >= values.size * 4
+    weight.grad = None
+    assert cnnx.memory.current() == before
+
+
+def test_threads_may_read_a_large_gradient_at_once():
+    (values,) = randoms(0, _LARGE)
+    weight = cnnx.tensor(values, dtype="float32", requires_grad=True)
+    for seed in range(5):
+        weight.grad = None
+        _linear_backward(weight, 3, seed)
+        grad = weight.grad
+        with ThreadPoolExecutor(4) as pool:
+            sums = list(pool.map(lambda _, grad=grad: grad.sum().item(), range(8)))
+        assert len(set(sums)) == 1

@@ -48,7 +48,28 @@ template <class T, class Rule>
 struct Work {
   std::vector<Piece<T, Rule>> pieces;
   std::vector<std::shared_ptr<Storage>> memory;
+  std::vector<std::shared_ptr<const MatrixProduct>> products;
 };
+
+/// Cuts a gradient of n values into pieces and calls fn(offset, piece) for each.
+template <class T, class Rule, class F>
+void cut_gradient(const Tensor& grad, const MatrixProduct* product, F&& fn) {
+  if (!product) {
+    const int64_t n = grad.numel();
+    const T* const g = grad.data<T>();
+    for (int64_t at = 0; at < n; at += kPiece) {
+      fn(at, Piece<T, Rule>{nullptr, g + at, {}, {}, std::min(kPiece, n - at), {}});
+    }
+    return;
+  }
+  const T *left = static_cast<const T*>(product->left.data()), *right = static_cast<const T*>(product->right.data());
+  for (int64_t o = 0; o < product->out; ++o) {
+    for (int64_t i = 0; i < product->in; i += kProductPiece) {
+      const ProductRow<T> row{left + o, right + i, product->rows, product->out, product->in};
+      fn(o * product->in + i, Piece<T, Rule>{nullptr, nullptr, row, {}, std::min(kProductPiece, product->in - i), {}});
+    }
+  }
+}
 
 /// Calls rule(options, state, param, buffers) for every parameter with a gradient of dtype T: it returns the update
 /// rule and sets the state tensors that the update needs.
@@ -72,12 +93,17 @@ Work<T, Rule> make_work(const char* op, std::deque<ParamGroup>& groups, std::vec
         if (tensor.defined()) work.memory.push_back(tensor.impl()->storage);
       }
       param.impl()->storage->bump_version();
-      const int64_t n = param.numel();
-      for (int64_t at = 0; at < n; at += kPiece) {
-        Piece<T, Rule> piece{param.data<T>() + at, grad.data<T>() + at, {}, std::min(kPiece, n - at), rule};
-        for (size_t i = 0; i < 3; ++i) piece.state[i] = buffers[i].defined() ? buffers[i].data<T>() + at : nullptr;
+      const auto product = grad.impl()->storage->product();
+      if (product) work.products.push_back(product);
+      T* const w = param.data<T>();
+      const std::array<T*, 3> state_values{data_or_null<T>(buffers[0]), data_or_null<T>(buffers[1]),
+                                           data_or_null<T>(buffers[2])};
+      cut_gradient<T, Rule>(grad, product.get(), [&](int64_t at, Piece<T, Rule> piece) {
+        piece.w = w + at;
+        for (size_t i = 0; i < 3; ++i) piece.state[i] = state_values[i] ? state_values[i] + at : nullptr;
+        piece.rule = rule;
         work.pieces.push_back(piece);
-      }
+      });
     }
   }
   return work;

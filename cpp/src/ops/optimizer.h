@@ -23,15 +23,26 @@ struct AdagradRule {
   double lr, eps, weight_decay;  // lr with the decay of this step
 };
 
+/// Values g[i] = sum over r < rows of left[r * left_step] * right[r * right_step + i].
+template <class T>
+struct ProductRow {
+  const T* left;
+  const T* right;
+  int64_t rows, left_step, right_step;
+};
+
 /// A run of values of one parameter with its gradient, its state and the rule of its group.
 template <class T, class Rule>
 struct Piece {
   T* w;
-  const T* g;
+  const T* g;  // null: what `product` gives, of at most kProductPiece values
+  ProductRow<T> product;
   T* state[3];
   int64_t n;
   Rule rule;
 };
+
+inline constexpr int64_t kProductPiece = 2048;
 
 template <class T>
 struct OptimizerKernels {

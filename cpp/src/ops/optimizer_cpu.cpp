@@ -1,6 +1,7 @@
 // The optimisers' updates on the CPU.
 #include "ops/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels.h"
@@ -9,21 +10,36 @@
 namespace cnnx::CNNX_ISA {
 namespace {
 
+template <class T>
+void multiply_out(const ProductRow<T>& p, int64_t n, T* g) {
+  std::fill(g, g + n, T(0));
+  for (int64_t r = 0; r < p.rows; ++r) {
+    const T left = p.left[r * p.left_step];
+    const T* right = p.right + r * p.right_step;
+    for (int64_t i = 0; i < n; ++i) g[i] += left * right[i];
+  }
+}
+
+/// Calls fn(piece, gradient).
 template <class T, class Rule, class F>
 void for_each_piece(std::span<const Piece<T, Rule>> pieces, F fn) {
   parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) fn(pieces[static_cast<size_t>(i)]);
+    T product[kProductPiece];
+    for (int64_t i = begin; i < end; ++i) {
+      const Piece<T, Rule>& piece = pieces[static_cast<size_t>(i)];
+      if (!piece.g) multiply_out(piece.product, piece.n, product);
+      fn(piece, piece.g ? piece.g : product);
+    }
   });
 }
 
 template <class T>
 void sgd(std::span<const Piece<T, SGDRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, SGDRule>& piece) {
+  for_each_piece(pieces, [](const Piece<T, SGDRule>& piece, const T* g) {
     const SGDRule& rule = piece.rule;
     const T lr = static_cast<T>(rule.lr), decay = static_cast<T>(rule.weight_decay),
             momentum = static_cast<T>(rule.momentum);
     T* w = piece.w;
-    const T* g = piece.g;
     T* buffer = piece.state[0];
     if (!buffer) {
       for (int64_t i = 0; i < piece.n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
@@ -41,7 +57,7 @@ void sgd(std::span<const Piece<T, SGDRule>> pieces) {
 
 template <class T>
 void adam(std::span<const Piece<T, AdamRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, AdamRule>& piece) {
+  for_each_piece(pieces, [](const Piece<T, AdamRule>& piece, const T* g) {
     const AdamRule& rule = piece.rule;
     const T beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2), eps = static_cast<T>(rule.eps);
     const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2);
@@ -49,7 +65,6 @@ void adam(std::span<const Piece<T, AdamRule>> pieces) {
     const T shrink = rule.decoupled ? static_cast<T>(1 - rule.lr * rule.weight_decay) : T(1);
     const T decay = rule.decoupled ? T(0) : static_cast<T>(rule.weight_decay);
     T* w = piece.w;
-    const T* g = piece.g;
     T *mean = piece.state[0], *square = piece.state[1];
     for (int64_t i = 0; i < piece.n; ++i) {
       const T value = shrink * w[i], d = g[i] + decay * w[i];
@@ -62,14 +77,14 @@ void adam(std::span<const Piece<T, AdamRule>> pieces) {
 
 template <class T>
 void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, RMSpropRule>& piece) {
+  for_each_piece(pieces, [](const Piece<T, RMSpropRule>& piece, const T* g) {
     const RMSpropRule& rule = piece.rule;
     const T lr = static_cast<T>(rule.lr), alpha = static_cast<T>(rule.alpha), rest = static_cast<T>(1 - rule.alpha);
     const T eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay),
             momentum = static_cast<T>(rule.momentum);
     T *square = piece.state[0], *buffer = piece.state[1], *mean = piece.state[2];
     for (int64_t i = 0; i < piece.n; ++i) {
-      const T d = piece.g[i] + decay * piece.w[i];
+      const T d = g[i] + decay * piece.w[i];
       square[i] = alpha * square[i] + rest * d * d;
       T variance = square[i];
       if (mean) {
@@ -85,11 +100,10 @@ void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
 
 template <class T>
 void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, AdagradRule>& piece) {
+  for_each_piece(pieces, [](const Piece<T, AdagradRule>& piece, const T* g) {
     const AdagradRule& rule = piece.rule;
     const T lr = static_cast<T>(rule.lr), eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay);
     T* w = piece.w;
-    const T* g = piece.g;
     T* square = piece.state[0];
     for (int64_t i = 0; i < piece.n; ++i) {
       const T d = g[i] + decay * w[i];
