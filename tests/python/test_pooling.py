@@ -49,6 +49,24 @@ def test_adaptive_matches_reference(size, out):
     assert_close(F.adaptive_max_pool2d(t, out), reference.adaptive_pool2d(x, out, np.max), "float64")
 
 
+@pytest.mark.parametrize("width", [2, 3, 7, 16, 31, 33, 40, 66, 71])
+@pytest.mark.parametrize("height", [2, 5])
+def test_max_2x2_rows_of_any_width(width, height, dtype):
+    x, g = randoms(0, (2, 3, height, width), (2, 3, height // 2, width // 2))
+    t = cnnx.tensor(x, dtype=dtype, requires_grad=True)
+    y = F.max_pool2d(t, 2)
+    y.backward(cnnx.tensor(g, dtype=dtype))
+    cropped = x[:, :, : height // 2 * 2, : width // 2 * 2]
+    windows = cropped.reshape(2, 3, height // 2, 2, width // 2, 2)
+    expected = windows.max((3, 5), keepdims=True)
+    grad = np.zeros_like(x)
+    grad[:, :, : cropped.shape[2], : cropped.shape[3]] = np.where(
+        windows == expected, g[:, :, :, None, :, None], 0
+    ).reshape(cropped.shape)
+    assert_close(y, expected.reshape(g.shape), dtype)
+    assert_close(t.grad, grad, dtype)
+
+
 @needs_torch
 @given(case=pool_cases(symmetric=True))
 def test_max_matches_torch(case):

@@ -131,20 +131,17 @@ void backward_planes(const PoolGeometry& g, const T* gy, const Switch* switches,
 template <bool kSwitches, class T>
 void forward_2x2(const PoolGeometry& g, const T* x, T* y, uint8_t* switches) {
   parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      const int64_t out = i * g.output_plane();
-      forward_plane_2x2<kSwitches>(g, x + i * g.input_plane(), y + out, kSwitches ? switches + out : nullptr);
-    }
+    const int64_t out = first * g.output_plane();
+    forward_planes_2x2<kSwitches>(g, last - first, x + first * g.input_plane(), y + out,
+                                  kSwitches ? switches + out : nullptr);
   });
 }
 
 template <class T>
 void backward_2x2(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
   parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      const int64_t out = i * g.output_plane();
-      backward_plane_2x2(g, gy + out, switches + out, gx + i * g.input_plane());
-    }
+    const int64_t out = first * g.output_plane();
+    backward_planes_2x2(g, last - first, gy + out, switches + out, gx + first * g.input_plane());
   });
 }
 

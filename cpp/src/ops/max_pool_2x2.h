@@ -5,6 +5,7 @@
 
 #include "ops/max_pool2d.h"
 #include "ops/shuffle.h"
+#include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
 
@@ -37,14 +38,15 @@ inline void pool_2x2(const T* top, const T* bottom, T* y, uint8_t* switches) {
   }
 }
 
-/// One output row; `switches` may be null if !kSwitches.
+/// One output row; `switches` may be null if !kSwitches. `may_exceed` says that a vector past the row's end may be read
+/// and written.
 template <bool kSwitches, class T>
-void pool_row_2x2(int64_t count, const T* top, const T* bottom, T* y, uint8_t* switches) {
+void pool_row_2x2(int64_t count, const T* top, const T* bottom, T* y, uint8_t* switches, bool may_exceed) {
   int64_t i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+  for (; i + (may_exceed ? 1 : kLanes<T>) <= count; i += kLanes<T>) {
     pool_2x2<kSwitches>(top + 2 * i, bottom + 2 * i, y + i, kSwitches ? switches + i : nullptr);
   }
-  if (i == count) return;
+  if (i >= count) return;
   T rows[2][2 * kLanes<T>] = {}, best[kLanes<T>];
   uint8_t winners[kLanes<T>];
   for (int64_t j = 0; j < 2 * (count - i); ++j) {
@@ -71,11 +73,16 @@ inline void spread_2x2(const T* gy, const uint8_t* switches, T* top, T* bottom) 
   interleave2(taps + 2, bottom);
 }
 
+/// From the last vector to the first: what is written past the end of `top` may lie in `bottom`.
 template <class T>
-void spread_row_2x2(int64_t count, const T* gy, const uint8_t* switches, T* top, T* bottom) {
-  int64_t i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) spread_2x2(gy + i, switches + i, top + 2 * i, bottom + 2 * i);
-  if (i == count) return;
+void spread_row_2x2(int64_t count, const T* gy, const uint8_t* switches, T* top, T* bottom, bool may_exceed) {
+  const int64_t whole = may_exceed ? round_up(count, kLanes<T>) : count / kLanes<T> * kLanes<T>;
+  for (int64_t i = whole; i > 0;) {
+    i -= kLanes<T>;
+    spread_2x2(gy + i, switches + i, top + 2 * i, bottom + 2 * i);
+  }
+  if (whole >= count) return;
+  const int64_t i = whole;
   T rows[2][2 * kLanes<T>], gradient[kLanes<T>] = {};
   uint8_t winners[kLanes<T>] = {};
   for (int64_t j = 0; j < count - i; ++j) {
@@ -89,24 +96,35 @@ void spread_row_2x2(int64_t count, const T* gy, const uint8_t* switches, T* top,
   }
 }
 
+/// Of `planes` planes that follow each other; what is written past a row is overwritten with the next one.
 template <bool kSwitches, class T>
-void forward_plane_2x2(const PoolGeometry& g, const T* x, T* y, uint8_t* switches) {
-  const int64_t width = g.w.input(), count = g.w.output();
-  for (int64_t oh = 0; oh < g.h.output(); ++oh) {
-    const T* top = x + 2 * oh * width;
-    pool_row_2x2<kSwitches>(count, top, top + width, y + oh * count, kSwitches ? switches + oh * count : nullptr);
+void forward_planes_2x2(const PoolGeometry& g, int64_t planes, const T* x, T* y, uint8_t* switches) {
+  const int64_t width = g.w.input(), count = g.w.output(), in_values = planes * g.input_plane();
+  const int64_t out_values = planes * g.output_plane(), reach = round_up(count, kLanes<T>);
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    for (int64_t oh = 0; oh < g.h.output(); ++oh) {
+      const int64_t from = plane * g.input_plane() + 2 * oh * width, to = plane * g.output_plane() + oh * count;
+      pool_row_2x2<kSwitches>(count, x + from, x + from + width, y + to, kSwitches ? switches + to : nullptr,
+                              from + width + 2 * reach <= in_values && to + reach <= out_values);
+    }
   }
 }
 
 template <class T>
-void backward_plane_2x2(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
-  const int64_t width = g.w.input(), count = g.w.output();
-  for (int64_t oh = 0; oh < g.h.output(); ++oh) {
-    T* top = gx + 2 * oh * width;
-    spread_row_2x2(count, gy + oh * count, switches + oh * count, top, top + width);
-    for (int64_t i = 2 * count; i < width; ++i) top[i] = top[width + i] = T(0);
+void backward_planes_2x2(const PoolGeometry& g, int64_t planes, const T* gy, const uint8_t* switches, T* gx) {
+  const int64_t width = g.w.input(), count = g.w.output(), in_values = planes * g.input_plane();
+  const int64_t out_values = planes * g.output_plane(), reach = round_up(count, kLanes<T>);
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    T* const image = gx + plane * g.input_plane();
+    for (int64_t oh = 0; oh < g.h.output(); ++oh) {
+      const int64_t from = plane * g.output_plane() + oh * count, row = 2 * oh * width;
+      T *const top = image + row, *const bottom = top + width;
+      spread_row_2x2(count, gy + from, switches + from, top, bottom,
+                     from + reach <= out_values && plane * g.input_plane() + row + width + 2 * reach <= in_values);
+      for (int64_t i = 2 * count; i < width; ++i) top[i] = bottom[i] = T(0);
+    }
+    std::fill(image + 2 * g.h.output() * width, image + g.input_plane(), T(0));
   }
-  std::fill(gx + 2 * g.h.output() * width, gx + g.input_plane(), T(0));
 }
 
 }  // namespace cnnx::CNNX_ISA

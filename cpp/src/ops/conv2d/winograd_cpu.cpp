@@ -15,10 +15,11 @@ bool accepts(const Conv2dGeometry& g, ConvPass) {
 }
 
 /// Measured: transforming a tile of one plane, transforming a filter of one channel or reading it transformed, and
-/// transforming a filter's sums take as long as this many multiply-adds for each product.
+/// transforming a filter's sums take as long as this many multiply-adds for each product. Reading counts filters that
+/// other layers have driven out of the second-level cache.
 template <class Form>
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 6, kGradient = 12, kSums = 24, kShortSums = 1.2;
+  constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 12, kGradient = 12, kSums = 24, kShortSums = 1.2;
   const winograd::Problem p =
       pass == ConvPass::kBackwardInput ? winograd::backward_problem<Form>(g) : winograd::forward_problem<Form>(g);
   const auto whole = [](int64_t planes) { return static_cast<double>(round_up(planes, kLanes<float>)); };
