@@ -27,7 +27,10 @@ void gemm_tile(int64_t depth, const T* a, int64_t step, const T* b, int64_t ldb,
   }
   for (int64_t p = 0; p < depth; ++p, b += ldb) {
     Vector<T> operand[kVectors];
-    for (int v = 0; v < kVectors; ++v) operand[v] = load(b + v * kLanes<T>);
+    for (int v = 0; v < kVectors; ++v) {
+      operand[v] = load(b + v * kLanes<T>);
+      if (kOrder == LeftOrder::kRows) __builtin_prefetch(b + v * kLanes<T> + 128 * ldb, 0, 2);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const T left = kOrder == LeftOrder::kRows ? a[i * step + p] : a[p * step + i];

@@ -19,7 +19,7 @@ bool accepts(const Conv2dGeometry& g, ConvPass) {
 /// other layers have driven out of the second-level cache.
 template <class Form>
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 12, kGradient = 12, kSums = 24, kShortSums = 1.2;
+  constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 16, kGradient = 12, kSums = 24, kShortSums = 1.2;
   const winograd::Problem p =
       pass == ConvPass::kBackwardInput ? winograd::backward_problem<Form>(g) : winograd::forward_problem<Form>(g);
   const auto whole = [](int64_t planes) { return static_cast<double>(round_up(planes, kLanes<float>)); };

@@ -1,7 +1,8 @@
 // Winograd's forward pass, and the gradient of the input, which is the same with flipped, transposed filters.
 //
-// Tiles of the input become V[product][tile][channel], the filters U[product][panel][channel][filter of the panel];
-// their matrix products M[product][tile][filter], one panel at a time, become tiles of outputs.
+// Tiles of the input become V[product][tile][channel], the filters U[panel][product][channel][filter of the panel], in
+// the order in which they are read; their matrix products M[product][tile][filter], one panel at a time, become tiles
+// of outputs.
 //
 // Threads share as little as they can, because on many machines their caches are far apart: each takes whole blocks of
 // tiles, or, where the filters are the larger part, all tiles and some panels.
@@ -64,10 +65,17 @@ int64_t tile_pitch(int64_t channels) {
   return values * static_cast<int64_t>(sizeof(T)) % 1024 == 0 ? values + kLanes<T> : values;
 }
 
+/// Where a panel's transformed filters start; that of the one after the last is their number.
+template <class Form, class T>
+int64_t panel_offset(const Problem& p, const Panels<T>& panels, int64_t panel) {
+  return Form::kProducts * (panels.first(panel) * p.channels + panel * plane_step<T>(0));
+}
+
 /// Values of the transformed filters of one group.
 template <class Form, class T>
-int64_t filter_plane(const Problem& p) {
-  return plane_step<T>(round_up(p.filters, kLanes<T>) * p.channels);
+int64_t filter_values(const Problem& p) {
+  const Panels<T> panels(p.filters);
+  return panel_offset<Form>(p, panels, panels.count);
 }
 
 /// How the work is cut. Nothing of it changes the results.
@@ -86,8 +94,9 @@ struct Cut {
     const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
     block_tiles = by_filters ? tiles : round_up(ceil_div(tiles, blocks), kTileRows);
     const int64_t panel = std::min(kTileCols<T>, round_up(p.filters, kLanes<T>));
-    u_plane =
-        is_prepared || !by_filters ? filter_plane<Form, T>(p) : plane_step<T>(panel * std::min(p.channels, kSumDepth));
+    u_values = is_prepared  ? 0
+               : by_filters ? Form::kProducts * plane_step<T>(panel * std::min(p.channels, kSumDepth))
+                            : filter_values<Form, T>(p);
     v_plane = plane_step<T>(pitch * block_tiles);
     m_plane = plane_step<T>(panel * block_tiles);
     pixels = std::max(pixel_values<T>(p.in, Form::kTile), pixel_values<T>(p.out, Form::kOutput));
@@ -95,12 +104,11 @@ struct Cut {
   bool is_prepared;  // the filters are transformed already
   bool by_filters;   // a task is a panel of filters, and transforms them bit by bit; else it is a block of tiles
   int slots;
-  int64_t block_tiles, pitch, u_plane, v_plane, m_plane, pixels;
+  int64_t block_tiles, pitch, u_values, v_plane, m_plane, pixels;
 
-  int64_t u_values() const { return is_prepared ? 0 : Form::kProducts * u_plane; }
   int64_t v_values() const { return Form::kProducts * v_plane; }
-  int64_t shared_values() const { return by_filters ? v_values() : u_values(); }
-  int64_t slot_values() const { return pixels + Form::kProducts * m_plane + (by_filters ? u_values() : v_values()); }
+  int64_t shared_values() const { return by_filters ? v_values() : u_values; }
+  int64_t slot_values() const { return pixels + Form::kProducts * m_plane + (by_filters ? u_values : v_values()); }
   int64_t values() const { return shared_values() + slots * slot_values(); }
 };
 
@@ -122,7 +130,8 @@ void transform_all_filters(const Problem& p, const T* w, T* u) {
   parallel_for(panels.count, item_grain(kTileCols<T> * p.channels * Form::kProducts), [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t k = panels.first(panel);
-      transform_panel<Form>(p, w, k, panels.width(panel), 0, p.channels, filter_plane<Form, T>(p), u + k * p.channels);
+      transform_panel<Form>(p, w, k, panels.width(panel), 0, p.channels,
+                            plane_step<T>(panels.width(panel) * p.channels), u + panel_offset<Form>(p, panels, panel));
     }
   });
 }
@@ -154,11 +163,11 @@ class GroupRun {
     parallel_slots(panels_.count, cut_.slots, [&](int64_t panel, int slot) {
       const int64_t k = panels_.first(panel), width = panels_.width(panel);
       if (cut_.is_prepared) {
-        multiply(width, tiles, p_.channels, w + k * p_.channels, v, false, slot);
+        multiply(width, tiles, p_.channels, w + panel_offset<Form>(p_, panels_, panel), v, false, slot);
       } else {
         for (int64_t c = 0; c < p_.channels; c += kSumDepth) {  // filters that stay in the second-level cache
           const int64_t channels = std::min(kSumDepth, p_.channels - c);
-          transform_panel<Form>(p_, w, k, width, c, channels, cut_.u_plane, own(slot));
+          transform_panel<Form>(p_, w, k, width, c, channels, plane_step<T>(width * channels), own(slot));
           multiply(width, tiles, channels, own(slot), v + c, c > 0, slot);
         }
       }
@@ -175,8 +184,8 @@ class GroupRun {
       transform_tiles<typename Form::Input>(p_.in, x, last, 0, p_.channels, first, count, cut_.pitch, cut_.v_plane,
                                             pixels(slot), own(slot));
       for (int64_t panel = 0; panel < panels_.count; ++panel) {
-        const int64_t k = panels_.first(panel);
-        multiply(panels_.width(panel), count, p_.channels, u + k * p_.channels, own(slot), false, slot);
+        multiply(panels_.width(panel), count, p_.channels, u + panel_offset<Form>(p_, panels_, panel), own(slot), false,
+                 slot);
         write(panel, first, count, slot);
       }
     });
@@ -186,7 +195,8 @@ class GroupRun {
   void multiply(int64_t width, int64_t tiles, int64_t channels, const T* u, const T* v, bool add, int slot) {
     for (int product = 0; product < Form::kProducts; ++product) {
       multiply_panel<LeftOrder::kRows>(tiles, width, channels, v + product * cut_.v_plane, cut_.pitch,
-                                       u + product * cut_.u_plane, width, m(slot) + product * cut_.m_plane, width, add);
+                                       u + product * plane_step<T>(width * channels), width,
+                                       m(slot) + product * cut_.m_plane, width, add);
     }
   }
 
@@ -218,7 +228,7 @@ template <class Form, class T>
 void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const ConvEpilogue<T>& epilogue, T* out,
          void* workspace) {
   const Cut<Form, T> cut(p, g.threads, g.is_prepared);
-  const int64_t weights = g.is_prepared ? Form::kProducts * cut.u_plane : p.filters * p.channels * kTaps;
+  const int64_t weights = g.is_prepared ? filter_values<Form, T>(p) : p.filters * p.channels * kTaps;
   const T* const last = in + p.in.images * p.in.image_step;
   for (int64_t group = 0; group < g.groups; ++group) {
     const int64_t first = group * p.filters;
@@ -230,7 +240,7 @@ void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, con
 
 template <class Form, class T>
 int64_t prepared_values(const Conv2dGeometry& g) {
-  return g.groups * Form::kProducts * filter_plane<Form, T>(forward_problem<Form>(g));
+  return g.groups * filter_values<Form, T>(forward_problem<Form>(g));
 }
 
 template <class Form, class T>
@@ -238,7 +248,7 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
   const Problem p = forward_problem<Form>(g);
   for (int64_t group = 0; group < g.groups; ++group) {
     transform_all_filters<Form>(p, w + group * p.filters * g.filter_size(),
-                                prepared + group * Form::kProducts * filter_plane<Form, T>(p));
+                                prepared + group * filter_values<Form, T>(p));
   }
 }
 
