@@ -34,9 +34,6 @@ std::vector<Node*> reachable(Node* root) {
   return order;
 }
 
-/// Whether nothing else can see the tensor's buffer.
-bool is_ours(const Tensor& x) { return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1; }
-
 /// A leaf keeps its gradient for the user: never a buffer that something else can see.
 void accumulate_leaf(Node& leaf, Tensor grad) {
   if (leaf.grad.defined()) {
@@ -92,6 +89,8 @@ std::shared_ptr<Node> new_node(const char* op, BackwardFn backward) {
 }
 
 }  // namespace
+
+bool is_ours(const Tensor& x) { return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1; }
 
 Node::~Node() {
   // Unlinks a long chain without recursion.

@@ -44,6 +44,9 @@ class Saved {
 };
 inline Saved save(const Tensor& tensor) { return Saved(tensor); }
 
+/// Whether nothing else can see the tensor's buffer: who was given such a gradient may overwrite it.
+bool is_ours(const Tensor& x);
+
 /// Whether an operation on these inputs must be recorded.
 bool grad_needed(std::initializer_list<const Tensor*> inputs);
 bool grad_needed(std::span<const Tensor> inputs);
