@@ -80,8 +80,7 @@ class StridedPool {
   int64_t slot(int64_t row) const { return row % size_.ring; }
 
   /// The values at `from`, a stride further, and so on; `count` of them are wanted.
-  Vector<T> strided(const T* from, int64_t count) const {
-    const int64_t stride = g_.w.window.stride;
+  static Vector<T> strided(const T* from, int64_t stride, int64_t count) {
     if (stride == 1) return load(from);
     Vector<T> taps[2] = {};
     if (stride == 2) {
@@ -100,11 +99,22 @@ class StridedPool {
       std::copy(x, x + std::min(w.input, size_.padded - w.pad_before), padded_ + w.pad_before);
     }
     const T* const from = is_surrounded ? x - w.pad_before : padded_;
-    for (int64_t i = 0; i < w.output; i += kLanes<T>) {
+    if (w.kernel == 3 && w.stride == 1 && w.dilation == 1) {  // the usual windows: unrolled
+      row_maxima(from, 3, 1, 1, to);
+    } else if (w.kernel == 3 && w.stride == 2 && w.dilation == 1) {
+      row_maxima(from, 3, 2, 1, to);
+    } else {
+      row_maxima(from, w.kernel, w.stride, w.dilation, to);
+    }
+  }
+
+  [[gnu::always_inline]] void row_maxima(const T* from, int64_t kernel, int64_t stride, int64_t dilation, int64_t to) {
+    const int64_t columns = g_.w.output();
+    for (int64_t i = 0; i < columns; i += kLanes<T>) {
       Vector<T> best = Vector<T>{} + kLeast;
       Integers<T> winner = load_lanes(first_columns_ + i);
-      for (int64_t s = 0; s < w.kernel; ++s) {
-        const Vector<T> tap = strided(from + i * w.stride + s * w.dilation, w.output - i);
+      for (int64_t s = 0; s < kernel; ++s) {
+        const Vector<T> tap = strided(from + i * stride + s * dilation, stride, columns - i);
         const Integers<T> wins = ((tap > best) | (tap != tap)) & load_lanes(inside_ + s * size_.pitch + i);
         best = wins ? tap : best;
         if constexpr (kSwitches) winner = wins ? Integers<T>{} + static_cast<Lane>(s) : winner;
