@@ -59,6 +59,9 @@ _LARGE = [
     ((2, 130, 30, 33), (70, 130, 3, 3), {"padding": 1}),
     ((1, 20, 61, 57), (17, 20, 3, 3), {"padding": (2, 0)}),
     ((2, 24, 40, 41), (36, 12, 3, 3), {"padding": 1, "groups": 2}),
+    ((2, 18, 27, 30), (52, 18, 5, 5), {"padding": 2}),
+    ((3, 34, 7, 9), (130, 17, 5, 5), {"padding": (4, 1), "groups": 2}),
+    ((1, 300, 5, 6), (280, 300, 5, 5), {"padding": 2}),
     ((1, 200, 14, 14), (170, 200, 3, 3), {"padding": 1}),
     ((5, 33, 7, 7), (65, 33, 1, 1), {}),
     ((2, 3, 63, 62), (24, 3, 11, 11), {"stride": 4, "padding": 2}),
@@ -84,11 +87,11 @@ def test_large_values_and_gradients_match_torch(algorithm, x, weight, options):
         )
 
 
-@pytest.mark.parametrize("algorithm", ["winograd", "winograd_2x2"])
+@pytest.mark.parametrize(("algorithm", "size"), [("winograd", 3), ("winograd", 5), ("winograd_2x2", 3)])
 @pytest.mark.parametrize("channels", [64, 256])
-def test_winograd_rounds_little(algorithm, channels):
+def test_winograd_rounds_little(algorithm, size, channels):
     cnnx.set_conv_algorithm(algorithm)
-    x, w = randoms(11, (1, channels, 28, 28), (32, channels, 3, 3))
+    x, w = randoms(11, (1, channels, 28, 28), (32, channels, size, size))
     x, w = x.astype("float32"), w.astype("float32")
     exact = F.conv2d(cnnx.tensor(x, dtype="float64"), cnnx.tensor(w, dtype="float64"), padding=1).numpy()
     error = F.conv2d(cnnx.tensor(x), cnnx.tensor(w), padding=1).numpy() - exact

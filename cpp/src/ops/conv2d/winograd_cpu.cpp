@@ -1,5 +1,6 @@
-// Winograd convolution of 3x3 filters with stride 1: F(4x4, 3x3) with a quarter of direct convolution's
-// multiplications, and F(2x2, 3x3) with four ninths, for small images and for filters that are read once.
+// Winograd convolution with stride 1. "winograd" works on tiles of 6x6: F(4x4, 3x3) with a quarter of direct
+// convolution's multiplications, F(2x2, 5x5) with 36 in place of 100. "winograd_2x2" is F(2x2, 3x3) with four ninths,
+// for small images and for filters that are read once.
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/winograd_weight.h"
@@ -7,18 +8,19 @@
 namespace cnnx::CNNX_ISA {
 namespace {
 
-bool accepts(const Conv2dGeometry& g, ConvPass) {
-  const auto fits = [](const WindowAxis& axis) {
-    return axis.kernel == winograd::kFilter && axis.stride == 1 && axis.dilation == 1 && axis.output > 0;
+template <class Form>
+bool fits(const Conv2dGeometry& g) {
+  const auto axis_fits = [](const WindowAxis& axis) {
+    return axis.kernel == Form::kFilter && axis.stride == 1 && axis.dilation == 1 && axis.output > 0;
   };
-  return fits(g.h) && fits(g.w) && g.batch > 0;
+  return axis_fits(g.h) && axis_fits(g.w) && g.batch > 0;
 }
 
 /// Measured: transforming a tile of one plane, transforming a filter of one channel or reading it transformed, and
 /// transforming a filter's sums take as long as this many multiply-adds for each product. Reading counts filters that
 /// other layers have driven out of the second-level cache.
 template <class Form>
-double cost(const Conv2dGeometry& g, ConvPass pass) {
+double form_cost(const Conv2dGeometry& g, ConvPass pass) {
   constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 16, kGradient = 12, kSums = 24, kShortSums = 1.2;
   const winograd::Problem p =
       pass == ConvPass::kBackwardInput ? winograd::backward_problem<Form>(g) : winograd::forward_problem<Form>(g);
@@ -36,7 +38,7 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
 }
 
 template <class Form, class T>
-int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
+int64_t form_workspace(const Conv2dGeometry& g, ConvPass pass) {
   using namespace winograd;
   const Problem p = pass == ConvPass::kBackwardInput ? backward_problem<Form>(g) : forward_problem<Form>(g);
   const int64_t values = pass == ConvPass::kBackwardWeight
@@ -45,24 +47,56 @@ int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   return values * static_cast<int64_t>(sizeof(T));
 }
 
-template <class Form, class T>
+/// The forms of each algorithm; fn(form) is called with the one that fits.
+template <class T>
+struct SixBySix {
+  static bool accepts(const Conv2dGeometry& g, ConvPass) {
+    return fits<winograd::F4x3<T>>(g) || fits<winograd::F2x5<T>>(g);
+  }
+  template <class F>
+  static decltype(auto) call(const Conv2dGeometry& g, F&& fn) {
+    return g.h.kernel == winograd::F4x3<T>::kFilter ? fn(winograd::F4x3<T>()) : fn(winograd::F2x5<T>());
+  }
+};
+template <class T>
+struct FourByFour {
+  static bool accepts(const Conv2dGeometry& g, ConvPass) { return fits<winograd::F2x3<T>>(g); }
+  template <class F>
+  static decltype(auto) call(const Conv2dGeometry&, F&& fn) {
+    return fn(winograd::F2x3<T>());
+  }
+};
+
+template <class Forms, class T>
 constexpr Conv2dKernels<T> make_table(const char* name) {
-  return {name,
-          accepts,
-          cost<Form>,
-          workspace_bytes<Form, T>,
-          winograd::prepared_values<Form, T>,
-          winograd::prepare<Form, T>,
-          winograd::forward<Form, T>,
-          winograd::backward_input<Form, T>,
-          winograd::backward_weight<Form, T>,
-          conv2d_bias_gradient<T>};
+  using G = const Conv2dGeometry&;
+  return {
+      name,
+      Forms::accepts,
+      [](G g, ConvPass pass) { return Forms::call(g, [&](auto form) { return form_cost<decltype(form)>(g, pass); }); },
+      [](G g, ConvPass pass) {
+        return Forms::call(g, [&](auto form) { return form_workspace<decltype(form), T>(g, pass); });
+      },
+      [](G g) { return Forms::call(g, [&](auto form) { return winograd::prepared_values<decltype(form), T>(g); }); },
+      [](G g, const T* w, T* prepared) {
+        Forms::call(g, [&](auto form) { winograd::prepare<decltype(form)>(g, w, prepared); });
+      },
+      [](G g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+        Forms::call(g, [&](auto form) { winograd::forward<decltype(form)>(g, x, w, epilogue, y, workspace); });
+      },
+      [](G g, const T* gy, const T* w, T* gx, void* workspace) {
+        Forms::call(g, [&](auto form) { winograd::backward_input<decltype(form)>(g, gy, w, gx, workspace); });
+      },
+      [](G g, const T* x, const T* gy, T* gw, void* workspace) {
+        Forms::call(g, [&](auto form) { winograd::backward_weight<decltype(form)>(g, x, gy, gw, workspace); });
+      },
+      conv2d_bias_gradient<T>};
 }
 
 template <class T>
-constexpr WinogradConv2d<T> kTable{make_table<winograd::Form4<T>, T>("winograd")};
+constexpr WinogradConv2d<T> kTable{make_table<SixBySix<T>, T>("winograd")};
 template <class T>
-constexpr SmallWinogradConv2d<T> kSmallTable{make_table<winograd::Form2<T>, T>("winograd_2x2")};
+constexpr SmallWinogradConv2d<T> kSmallTable{make_table<FourByFour<T>, T>("winograd_2x2")};
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Winograd's filters: transforming 3x3 weights, and the gradient of weights from sums of products.
+// Winograd's filters: transforming weights, and the gradient of weights from sums of products.
 #pragma once
 
 #include <algorithm>
@@ -9,10 +9,8 @@
 
 namespace cnnx::CNNX_ISA::winograd {
 
-inline constexpr int kTaps = kFilter * kFilter;
-
 /// taps[i][lane] = from[lane * step + i]. Whole vectors are read where that stays before `last`.
-template <class T>
+template <int kTaps, class T>
 void load_taps(const T* from, int64_t step, int64_t lanes, const T* last, T* taps) {
   for (int first = 0; first < kTaps; first += kLanes<T>) {
     const int count = std::min(kLanes<T>, kTaps - first);
@@ -31,8 +29,8 @@ void load_taps(const T* from, int64_t step, int64_t lanes, const T* last, T* tap
   }
 }
 
-/// The inverse for neighbouring filters: to[lane * 9 + i] = taps[i][lane].
-template <class T>
+/// The inverse for neighbouring filters: to[lane * kTaps + i] = taps[i][lane].
+template <int kTaps, class T>
 void store_taps(const T* taps, int64_t lanes, T* to) {
   constexpr int kBlocks = static_cast<int>(ceil_div(kTaps, kLanes<T>));
   Vector<T> blocks[kBlocks][kLanes<T>];
@@ -57,14 +55,13 @@ void store_taps(const T* taps, int64_t lanes, T* to) {
 template <class Form, class T>
 void transform_filters(const T* w, int64_t filter_step, int64_t lanes, int64_t channels, int64_t channel_step,
                        bool is_flipped, const T* last, int64_t pitch, int64_t product_step, T* u) {
-  constexpr int64_t kStep = kLanes<T>;
-  T taps[kTaps * kStep];
+  constexpr int64_t kStep = kLanes<T>, kRow = Form::kFilter * kStep, kLast = (Form::kTaps - 1) * kStep;
+  T taps[kLast + kStep];
   for (int64_t c = 0; c < channels; ++c) {
-    load_taps(w + c * channel_step, filter_step, lanes, last, taps);
-    transform_tile<typename Form::Filter>(
-        is_flipped ? taps + (kTaps - 1) * kStep : taps,
-        is_flipped ? TileSteps{-kFilter * kStep, -kStep} : TileSteps{kFilter * kStep, kStep}, u + c * pitch,
-        {Form::kTile * product_step, product_step});
+    load_taps<Form::kTaps>(w + c * channel_step, filter_step, lanes, last, taps);
+    transform_tile<typename Form::Filter>(is_flipped ? taps + kLast : taps,
+                                          is_flipped ? TileSteps{-kRow, -kStep} : TileSteps{kRow, kStep}, u + c * pitch,
+                                          {Form::kTile * product_step, product_step});
   }
 }
 

@@ -30,7 +30,7 @@ Problem forward_problem(const Conv2dGeometry& g) {
   return {g.group_in(),
           g.group_out(),
           g.filter_size(),
-          kTaps,
+          Form::kTaps,
           false,
           {kStep, g.batch, g.h.input, g.w.input, g.h.pad_before, g.w.pad_before, rows, cols,
            g.in_channels * g.input_plane()},
@@ -43,11 +43,11 @@ Problem backward_problem(const Conv2dGeometry& g) {
   const int64_t rows = ceil_div(g.h.input, kStep), cols = ceil_div(g.w.input, kStep);
   return {g.group_out(),
           g.group_in(),
-          kTaps,
+          Form::kTaps,
           g.filter_size(),
           true,
-          {kStep, g.batch, g.h.output, g.w.output, kFilter - 1 - g.h.pad_before, kFilter - 1 - g.w.pad_before, rows,
-           cols, g.out_channels * g.output_plane()},
+          {kStep, g.batch, g.h.output, g.w.output, Form::kFilter - 1 - g.h.pad_before,
+           Form::kFilter - 1 - g.w.pad_before, rows, cols, g.out_channels * g.output_plane()},
           {kStep, g.batch, g.h.input, g.w.input, 0, 0, rows, cols, g.in_channels * g.input_plane()}};
 }
 
@@ -116,7 +116,7 @@ struct Cut {
 template <class Form, class T>
 void transform_panel(const Problem& p, const T* w, int64_t k, int64_t width, int64_t c, int64_t channels,
                      int64_t product_step, T* u) {
-  const T* const last = w + p.filters * p.channels * kTaps;
+  const T* const last = w + p.filters * p.channels * Form::kTaps;
   for (int64_t i = 0; i < width; i += kLanes<T>) {
     transform_filters<Form>(w + (k + i) * p.filter_step + c * p.channel_step, p.filter_step,
                             std::min<int64_t>(kLanes<T>, p.filters - k - i), channels, p.channel_step, p.is_flipped,
@@ -228,7 +228,7 @@ template <class Form, class T>
 void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const ConvEpilogue<T>& epilogue, T* out,
          void* workspace) {
   const Cut<Form, T> cut(p, g.threads, g.is_prepared);
-  const int64_t weights = g.is_prepared ? filter_values<Form, T>(p) : p.filters * p.channels * kTaps;
+  const int64_t weights = g.is_prepared ? filter_values<Form, T>(p) : p.filters * p.channels * Form::kTaps;
   const T* const last = in + p.in.images * p.in.image_step;
   for (int64_t group = 0; group < g.groups; ++group) {
     const int64_t first = group * p.filters;

@@ -1,4 +1,4 @@
-// Winograd's gradient of the weights: F(3x3) over the tiles of the input, V[product][tile][channel], and of the
+// Winograd's gradient of the weights: F(r x r) over the tiles of the input, V[product][tile][channel], and of the
 // output's gradient, D[product][tile][filter]; the sums of their products over all tiles become gradients of weights.
 #pragma once
 
@@ -77,7 +77,7 @@ class GroupWeightRun {
         transform_gy(k, filters, first, count, slot);
         T* const sums = cut_.keeps_sums ? all_sums + k * cut_.channels : d(slot) + Form::kProducts * cut_.d_plane;
         multiply(filters, count, v, slot, sums, first > 0);
-        if (first + count == tiles) transform_sums(filters, sums, gw_ + k * p_.channels * kTaps);
+        if (first + count == tiles) transform_sums(filters, sums, gw_ + k * p_.channels * Form::kTaps);
       });
     }
   }
@@ -94,7 +94,7 @@ class GroupWeightRun {
       }
     });
     parallel_for(p_.filters, item_grain(cut_.channels * Form::kProducts), [&](int64_t begin, int64_t end) {
-      transform_sums(end - begin, workspace_ + begin * cut_.channels, gw_ + begin * p_.channels * kTaps);
+      transform_sums(end - begin, workspace_ + begin * cut_.channels, gw_ + begin * p_.channels * Form::kTaps);
     });
   }
 
@@ -122,13 +122,13 @@ class GroupWeightRun {
   /// gw of some filters from the sums of all parts.
   void transform_sums(int64_t filters, T* sums, T* gw) {
     constexpr int64_t kStep = kLanes<T>;
-    T taps[kTaps * kStep];
+    T taps[Form::kTaps * kStep];
     for (int64_t k = 0; k < filters; ++k, sums += cut_.channels) {
       for (int64_t part = 1; part < cut_.parts; ++part) add_part(sums, sums + part * cut_.part_values());
       for (int64_t c = 0; c < p_.channels; c += kStep) {
         transform_tile<typename Form::FilterGradient>(sums + c, {Form::kTile * cut_.sum_plane, cut_.sum_plane}, taps,
-                                                      {kFilter * kStep, kStep});
-        store_taps(taps, std::min(kStep, p_.channels - c), gw + (k * p_.channels + c) * kTaps);
+                                                      {Form::kFilter * kStep, kStep});
+        store_taps<Form::kTaps>(taps, std::min(kStep, p_.channels - c), gw + (k * p_.channels + c) * Form::kTaps);
       }
     }
   }
