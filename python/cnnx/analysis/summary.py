@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .._arguments import check_input_shape
 from .._core import Module
-from ._trace import Call, Shape, check_input_shape, shape_of, trace
+from ._trace import Call, Shape, shape_of, trace
 from ._units import format_bytes, format_count, format_volume
 from .receptive import ReceptiveField, follow, pair
 
@@ -54,6 +55,11 @@ class LayerRow:
     def parameters(self) -> int:
         """Weights and biases."""
         return self.weights + self.biases
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        field = self.receptive_field
+        return asdict(replace(self, receptive_field=None)) | {"receptive_field": field and field.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """As plain data, with the totals."""
         names = ("activations", "weights", "biases", "parameters", "flops", "memory", "volume_values")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        plain = {"model": self.model, "input_shape": self.input_shape, "style": self.style}
+        return plain | {"rows": [row.to_dict() for row in self.rows]} | {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         return _notes_text(self) if self.style == "notes" else _table_text(self)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arguments import check_module, check_names
 from .._core import Module
 from ..analysis import LayerRow, summary
 from ..analysis import receptive_field as _field_of_output
 from ._figure import COLORS, Array, axes_of, draw
-from ._images import as_image, check_module, picture
+from ._images import as_image, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,7 @@ def _chosen(model: Module, shape: tuple[int, ...], layers: Sequence[str] | None)
         _field_of_output(model, shape)  # says why
         raise ValueError("[receptive_field] expected a model with layers; got none.")
     if layers is not None:
+        layers = check_names("receptive_field", "layers", layers)
         for name in layers:
             if name not in rows:
                 raise ValueError(
@@ -57,10 +59,9 @@ def _corner(row: LayerRow, at: tuple[float, float]) -> tuple[float, float]:
     field = row.receptive_field
     assert field is not None
     counts = row.output_shape[1:] if len(row.output_shape) == 3 else (1, 1)
-    index = [
-        min(max(round((at[i] - float(field.center[i])) / float(field.stride[i])), 0), counts[i] - 1) for i in (0, 1)
-    ]
-    return tuple(float(field.start[i]) + index[i] * float(field.stride[i]) for i in (0, 1))  # type: ignore[return-value]
+    nearest = [(at[i] - float(field.center[i])) / (float(field.stride[i]) or 1) for i in (0, 1)]
+    rows, columns = field.pixels(*(min(max(round(nearest[i]), 0), counts[i] - 1) for i in (0, 1)))
+    return rows[0], columns[0]
 
 
 def _draw_fields(
