@@ -7,6 +7,35 @@ namespace {
 
 using Path = std::filesystem::path;
 
+/// A path as an argument; std::filesystem::path's own conversion would not say what is wrong with a name.
+struct PathArg {
+  Path value;
+};
+
+}  // namespace
+}  // namespace cnnx::bindings
+
+namespace pybind11::detail {
+template <>
+struct type_caster<cnnx::bindings::PathArg> {
+  PYBIND11_TYPE_CASTER(cnnx::bindings::PathArg, const_name("os.PathLike | str | bytes"));
+  bool load(handle source, bool convert) {
+    make_caster<std::filesystem::path> path;
+    if (path.load(source, convert)) {
+      value.value = cast_op<std::filesystem::path&&>(std::move(path));
+      return true;
+    }
+    const auto text = reinterpret_steal<object>(PyOS_FSPath(source.ptr()));
+    PyErr_Clear();
+    if (!text) return false;
+    throw value_error("[path] expected a file's name; got " + repr(text).cast<std::string>() + ".");
+  }
+};
+}  // namespace pybind11::detail
+
+namespace cnnx::bindings {
+namespace {
+
 /// FileNotFoundError and IsADirectoryError as open() raises them, before the core looks at the file.
 std::string readable(const Path& path) {
   py::module_::import("builtins").attr("open")(path, "rb").attr("close")();
@@ -45,8 +74,8 @@ auto without_gil(F fn) {
 void bind_io(py::module_& m) {
   m.def(
       "save",
-      [](Module& model, const Path& path, const std::optional<Metadata>& metadata) {
-        save(model, writable(path), metadata.value_or(Metadata()));
+      [](Module& model, const PathArg& path, const std::optional<Metadata>& metadata) {
+        save(model, writable(path.value), metadata.value_or(Metadata()));
       },
       py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
 
@@ -72,8 +101,8 @@ Example:
 )");
   m.def(
       "load",
-      [](const Path& path) {
-        const std::string name = readable(path);
+      [](const PathArg& path) {
+        const std::string name = readable(path.value);
         return static_cast<std::shared_ptr<Module>>(without_gil([&] { return load(name); }));
       },
       py::arg("path"), R"(Rebuilds the model that cnnx.save wrote, in evaluation mode.
@@ -90,10 +119,10 @@ Raises:
 )");
   m.def(
       "save_state",
-      [](const py::dict& tensors, const Path& path, const std::optional<Metadata>& metadata) {
+      [](const py::dict& tensors, const PathArg& path, const std::optional<Metadata>& metadata) {
         StateDict state;
         for (const auto& [name, tensor] : tensors) state.emplace_back(name.cast<std::string>(), tensor.cast<Tensor>());
-        const std::string file = writable(path);
+        const std::string file = writable(path.value);
         without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
       },
       py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
@@ -117,8 +146,8 @@ Example:
 )");
   m.def(
       "load_state",
-      [](const Path& path) {
-        const std::string name = readable(path);
+      [](const PathArg& path) {
+        const std::string name = readable(path.value);
         return to_dict(without_gil([&] { return load_safetensors(name); }).tensors);
       },
       py::arg("path"), R"(The tensors of a .safetensors file by name.
@@ -136,8 +165,8 @@ Raises:
     ValueError: for a malformed file; says what is wrong.
 )");
   m.def(
-      "load_metadata", [](const Path& path) { return load_safetensors(readable(path)).metadata; }, py::arg("path"),
-      "The string metadata of a .safetensors file.");
+      "load_metadata", [](const PathArg& path) { return load_safetensors(readable(path.value)).metadata; },
+      py::arg("path"), "The string metadata of a .safetensors file.");
 }
 
 }  // namespace cnnx::bindings

@@ -11,6 +11,7 @@ Example:
 from typing import TypeVar
 
 from . import _core
+from ._arguments import check_module
 
 __all__ = [
     "cached",
@@ -120,7 +121,6 @@ def checkpoint(module: _M) -> _M:
 
     Source: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost" (2016).
     """
-    if not isinstance(module, _core.Module):
-        raise TypeError(f"[checkpoint] expected a Module; got {type(module).__name__}.")
+    check_module("checkpoint", module)
     module.checkpointed = True
     return module

@@ -55,6 +55,11 @@ def draw(ax: Axes, pixels: Array) -> None:
     ax.imshow(pixels, cmap=colormaps["gray"].with_extremes(bad="#cfe3f2"), vmin=0, vmax=1, interpolation="nearest")
 
 
+def literal(text: object) -> str:
+    """Text in which matplotlib finds no formula, for names that come from elsewhere."""
+    return str(text).replace("$", r"\$")
+
+
 def bare(ax: Axes) -> None:
     """Without ticks and frame."""
     ax.set_xticks([])

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._arguments import check_module
 from .._core import Module, Tensor, load_state
 from .archive import FileError, open_archive
 from .arrays import parse_npy, to_tensor
@@ -105,4 +106,4 @@ def load_weights(
         ...     cnnx.load_weights(other, folder + "/lenet5.safetensors")
         <All keys matched successfully>
     """
-    return model.load_state_dict(read_weights(path, key), strict)
+    return check_module("load_weights", model).load_state_dict(read_weights(path, key), strict)
