@@ -223,7 +223,16 @@ def plan(
         raise ValueError(f"[pattern] dropout must lie in [0, 1]; got {dropout!r}.")
     source = Source(text)
     steps = _without_input(source, parse(source, counts))
-    planner = _Planner(source, shape, *numbers.values(), rate=dropout, optional=optional)
+    planner = _Planner(
+        source,
+        shape,
+        filters=numbers["filters"],
+        growth=numbers["growth"],
+        kernel_size=numbers["kernel_size"],
+        hidden=numbers["hidden"],
+        rate=dropout,
+        optional=optional,
+    )
     try:
         planner.chain(steps)
     except _DoesNotFitError as error:
