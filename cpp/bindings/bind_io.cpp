@@ -116,6 +116,13 @@ Returns:
 Raises:
     FileNotFoundError: if there is no such file.
     ValueError: for a file that is malformed or has no architecture; says what is wrong.
+
+Example:
+    >>> import cnnx, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cnnx.save(cnnx.models.lenet5(), folder + "/lenet5.safetensors")
+    ...     cnnx.load(folder + "/lenet5.safetensors")(cnnx.zeros(1, 1, 32, 32)).shape
+    (1, 10)
 )");
   m.def(
       "save_state",
@@ -163,10 +170,35 @@ Returns:
 Raises:
     FileNotFoundError: if there is no such file.
     ValueError: for a malformed file; says what is wrong.
+
+Example:
+    >>> import cnnx, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cnnx.save_state(cnnx.Linear(2, 1).state_dict(), folder + "/linear.safetensors")
+    ...     sorted(cnnx.load_state(folder + "/linear.safetensors"))
+    ['bias', 'weight']
 )");
   m.def(
       "load_metadata", [](const PathArg& path) { return load_safetensors(readable(path.value)).metadata; },
-      py::arg("path"), "The string metadata of a .safetensors file.");
+      py::arg("path"), R"(The string metadata of a .safetensors file.
+
+Args:
+    path: the file.
+
+Returns:
+    A dict of strings.
+
+Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: for a malformed file; says what is wrong.
+
+Example:
+    >>> import cnnx, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cnnx.save_state({}, folder + "/empty.safetensors", {"by": "hand"})
+    ...     cnnx.load_metadata(folder + "/empty.safetensors")
+    {'by': 'hand'}
+)");
 }
 
 }  // namespace cnnx::bindings

@@ -70,7 +70,26 @@ def freeze(model: Module, *names: str, until: str | None = None) -> list[str]:
 
 
 def unfreeze(model: Module, *names: str, until: str | None = None) -> list[str]:
-    """Trains parameters again. Arguments and result as for :func:`freeze`."""
+    """Trains parameters again.
+
+    Args:
+        model: the module.
+        names: as for :func:`freeze`.
+        until: as for :func:`freeze`.
+
+    Returns:
+        The names of the parameters that are trained again.
+
+    Raises:
+        ValueError: for a name that nothing has.
+
+    Example:
+        >>> import cnnx
+        >>> model = cnnx.models.lenet5()
+        >>> frozen = cnnx.freeze(model)
+        >>> cnnx.unfreeze(model, "11")
+        ['11.weight', '11.bias']
+    """
     selected = _select("unfreeze", model, names, until)
     for parameter in selected.values():
         parameter.requires_grad = True

@@ -46,6 +46,12 @@ class MemoryReport:
         batch: images and targets.
         parameter_bytes: parameters alone, without rounding.
         state_bytes: what parameters, all their gradients and the optimizer's state come to between steps.
+
+    Example:
+        >>> import cnnx
+        >>> report = cnnx.analysis.memory_report(cnnx.models.lenet5(), (1, 32, 32), batch_size=8, mode="infer")
+        >>> report.gradients, report.optimizer, report.to_dict()["parts"] == report.parts
+        (0, 0, True)
     """
 
     mode: str

@@ -303,7 +303,17 @@ def receptive_field(model: Module, input_shape: Sequence[int] = (3, 224, 224)) -
 
 
 def receptive_fields(model: Module, input_shape: Sequence[int] = (3, 224, 224)) -> dict[str, ReceptiveField]:
-    """The receptive field of every module, by its dotted name; see :func:`receptive_field`. "" is the model.
+    """The receptive field of every module.
+
+    Args:
+        model: as for :func:`receptive_field`.
+        input_shape: of one image, (channels, height, width).
+
+    Returns:
+        Fields by dotted name, in the order in which modules end; "" is the model.
+
+    Raises:
+        ValueError: as for :func:`receptive_field`.
 
     Example:
         >>> import cnnx

@@ -36,6 +36,12 @@ class LayerRow:
         memory: bytes of the output.
         receptive_field: what one output value sees of the image; None where it cannot be followed.
         unshared_parameters: weights and biases if each output value had its own, for convolutions.
+
+    Example:
+        >>> import cnnx
+        >>> row = cnnx.analysis.summary(cnnx.models.lenet5(), (1, 32, 32)).rows[3]
+        >>> row.path, row.type, row.output_shape, row.parameters, row.receptive_field.size
+        ('3', 'Conv2d', (16, 10, 10), 2416, (14, 14))
     """
 
     path: str
@@ -64,7 +70,20 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A model's layers in the order in which they run. ``str()`` and ``print`` give the table in the chosen style."""
+    """A model's layers in the order in which they run. ``str()`` and ``print`` give the table in the chosen style.
+
+    Attributes:
+        model: the class of the model.
+        input_shape: of one image.
+        rows: a :class:`LayerRow` each.
+        style: "table" or "notes".
+
+    Example:
+        >>> import cnnx
+        >>> table = cnnx.analysis.summary(cnnx.models.lenet5(), (1, 32, 32))
+        >>> table.parameters, table.flops, sum(row.activations for row in table.rows) == table.activations
+        (61706, 852370, True)
+    """
 
     model: str
     input_shape: Shape

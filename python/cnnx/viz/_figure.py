@@ -20,7 +20,12 @@ COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 def check_available() -> None:
-    """Raises ImportError, which says what to install, if pictures cannot be drawn because matplotlib is missing."""
+    """Raises ImportError, which says what to install, if pictures cannot be drawn because matplotlib is missing.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.viz.check_available()
+    """
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
