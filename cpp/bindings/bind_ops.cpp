@@ -81,7 +81,8 @@ constexpr const char* kLocalResponseNormDoc = R"(Local response normalization ac
 Args:
     x: (N, C, ...).
     size: number of neighbouring channels: size // 2 before each, (size - 1) // 2 behind.
-    alpha: weight of their mean square. AlexNet's paper weighs the sum: its alpha times size goes here.
+    alpha: weight of their mean square. AlexNet's paper weighs the sum: its alpha times size goes here, size=5, alpha=5e-4,
+        k=2. GoogLeNet's first version has size=5 and the defaults.
     beta: exponent.
     k: added to the weighted mean square.
 
