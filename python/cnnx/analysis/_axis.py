@@ -18,13 +18,15 @@ class IrregularError(ValueError):
 class AxisField:
     """Along one axis: output n * len(first) + k sees the pixels first[k] + n * advance to last[k] + n * advance.
 
-    It goes on beyond the image's borders, as if the layers were endless. An output that sees nothing has first > last.
+    It goes on beyond the image's borders, as if the layers were endless. An output that sees nothing has first > last. A layer's
+    map from its outputs to its inputs is one of these, too; of what lies between, it reads every gap-th.
     """
 
     first: tuple[int, ...]
     last: tuple[int, ...]
     advance: int
     count: int
+    gap: int = 1
 
     def pixels(self, output: int) -> tuple[int, int]:
         """The first and the last pixel."""
@@ -54,11 +56,10 @@ class AxisField:
     def _seen(self, outputs: Iterable[int]) -> list[tuple[int, int]]:
         return [(first, last) for first, last in map(self.pixels, outputs) if first <= last]
 
-    def _hull(self, begin: int, end: int) -> tuple[int, int]:
-        """What outputs begin to end see together; those of one period at each end see the outermost pixels."""
-        period = len(self.first)
-        low = self._seen(range(begin, min(end + 1, begin + period)))
-        high = self._seen(range(max(begin, end + 1 - period), end + 1))
+    def _hull(self, begin: int, end: int, gap: int) -> tuple[int, int]:
+        """What every gap-th output from begin to end sees; a period's number of them at each end sees the outermost pixels."""
+        outputs = range(begin, end + 1, gap)
+        low, high = self._seen(outputs[: len(self.first)]), self._seen(outputs[-len(self.first) :])
         return (min(low)[0], max(last for _, last in high)) if low and high else (0, -1)
 
     def through(self, layer: AxisField) -> AxisField:
@@ -66,7 +67,7 @@ class AxisField:
         phases = len(layer.first) * (len(self.first) // math.gcd(len(self.first), layer.advance))
         if phases > _MOST_PHASES:
             raise IrregularError
-        fields = [self._hull(*layer.pixels(output)) for output in range(phases)]
+        fields = [self._hull(*layer.pixels(output), layer.gap) for output in range(phases)]
         advance = self.stride * layer.advance * (phases // len(layer.first))
         return AxisField(tuple(f for f, _ in fields), tuple(e for _, e in fields), int(advance), layer.count)
 
@@ -87,7 +88,7 @@ class AxisField:
 
 def sliding(kernel: int, stride: int, dilation: int, pad: int, count: int) -> AxisField:
     """A window that moves over the input."""
-    return AxisField((-pad,), ((kernel - 1) * dilation - pad,), stride, count)
+    return AxisField((-pad,), ((kernel - 1) * dilation - pad,), stride, count, dilation)
 
 
 def transposed(kernel: int, stride: int, dilation: int, pad: int, count: int) -> AxisField:
@@ -98,7 +99,7 @@ def transposed(kernel: int, stride: int, dilation: int, pad: int, count: int) ->
         inputs = [place // stride for place in reached if place % stride == 0]
         first.append(min(inputs, default=0))
         last.append(max(inputs, default=-1))
-    return AxisField(tuple(first), tuple(last), 1, count)
+    return AxisField(tuple(first), tuple(last), 1, count, dilation // math.gcd(stride, dilation))
 
 
 def adaptive(inputs: int, outputs: int) -> AxisField:
