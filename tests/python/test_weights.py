@@ -111,6 +111,22 @@ def test_names_of_files(tmp_path):
     assert list(cnnx.read_weights(os.fsencode(tmp_path / "w.npz"))) == ["a"]
 
 
+def test_names_with_a_prefix_are_recognised(tmp_path):
+    model = cnnx.models.lenet5()
+    state = {f"module.{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
+    np.savez(tmp_path / "parallel.npz", **state)
+    with pytest.raises(
+        ValueError, match=r'begin with "module\.", as torch\'s DataParallel writes them\. Take it off: model\.load'
+    ):
+        cnnx.load_weights(model, tmp_path / "parallel.npz")
+    taken_off = {name.removeprefix("module."): x for name, x in cnnx.read_weights(tmp_path / "parallel.npz").items()}
+    assert not model.load_state_dict(taken_off).missing_keys
+    np.savez(tmp_path / "other.npz", **{"module.head": np.zeros(3)})
+    with pytest.raises(ValueError, match="Unexpected keys") as caught:
+        cnnx.load_weights(model, tmp_path / "other.npz")
+    assert "DataParallel" not in str(caught.value)
+
+
 def test_weights_that_do_not_fit_change_nothing(tmp_path):
     model = cnnx.Linear(2, 3)
     before = model.weight.numpy().copy()
