@@ -150,7 +150,7 @@ def test_every_output_sees_the_pixels_that_its_field_names(model: cnnx.Module, b
         lines = seen_lines(model, shape, axis)
         sizes = []
         for output, seen in enumerate(lines):
-            first, last = field.pixels(output, output)[axis]
+            first, last = field.pixels(*((output, 0) if axis == 0 else (0, output)))[axis]
             inside = max(first, 0), min(last, shape[1 + axis] - 1)
             if not border <= output < len(lines) - border:
                 continue

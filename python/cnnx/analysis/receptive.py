@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
 
+from .._arguments import check_integer
 from .._core import Module
 from ._axis import AxisField, IrregularError, adaptive, resampled, sliding, transposed
 from ._trace import Call, trace
@@ -53,6 +54,16 @@ class ReceptiveField:
         What lies outside of the image is padding. A value that sees nothing, as a transposed convolution whose stride is
         larger than its filter makes them, has a last row or column before the first.
 
+        Args:
+            row: of the value in the layer's output.
+            column: likewise.
+
+        Returns:
+            Two pairs, each of the first and the last.
+
+        Raises:
+            ValueError: for a value that the output does not have.
+
         Example:
             >>> import cnnx
             >>> up = cnnx.Sequential(cnnx.Conv2d(1, 1, 3, padding=1), cnnx.Upsample(scale_factor=2, mode="bilinear"))
@@ -60,7 +71,9 @@ class ReceptiveField:
             >>> field.size, field.stride, field.pixels(8, 9)
             ((4, 4), (0.5, 0.5), ((2, 5), (3, 6)))
         """
-        return self._axes[0].pixels(row), self._axes[1].pixels(column)
+        h, w = self._axes
+        row = check_integer("receptive_field", "row", row, 0, h.count - 1)
+        return h.pixels(row), w.pixels(check_integer("receptive_field", "column", column, 0, w.count - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""

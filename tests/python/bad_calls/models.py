@@ -216,6 +216,16 @@ CASES: list[Case] = [
         "[summary] input_shape must be the shape of one image",
     ),
     (
+        lambda: cnnx.analysis.receptive_field(cnnx.MaxPool2d(2), (3, 8, 6)).pixels(0, 3),
+        ValueError,
+        "[receptive_field] column must be at most 2; got 3.",
+    ),
+    (
+        lambda: cnnx.analysis.receptive_field(cnnx.MaxPool2d(2), (3, 8, 6)).pixels(0.5, 0),
+        ValueError,
+        "[receptive_field] row must be an integer of at least 0; got 0.5.",
+    ),
+    (
         lambda: cnnx.analysis.memory_report(NET, (3, 8, 8), True),
         ValueError,
         "[memory_report] batch_size must be an integer of at least 1; got True.",
