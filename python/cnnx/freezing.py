@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ._arguments import check_module
+from ._arguments import check_module, check_names
 from ._core import Module, Tensor
 
 __all__ = ["freeze", "unfreeze"]
@@ -19,7 +19,7 @@ def _paths(name: str) -> Iterator[str]:
 
 def _select(op: str, model: Module, names: tuple[str, ...], until: str | None) -> dict[str, Tensor]:
     parameters = dict(check_module(op, model).named_parameters())
-    for pattern in (*names, *([] if until is None else [until])):
+    for pattern in check_names(op, "names", [*names, *([] if until is None else [until])]):
         if not any(fnmatchcase(path, pattern) for name in parameters for path in _paths(name)):
             known = ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
             raise ValueError(f'[{op}] no parameter or module with parameters is named "{pattern}"; there are {known}.')

@@ -199,6 +199,7 @@ CASES: list[Case] = [
         ValueError,
         "[path] expected a file's name; got 'a\\x00.safetensors'.",
     ),
+    (lambda: cnnx.freeze(NET, 0), TypeError, "[freeze] names must be dotted names; got [0]."),
     (lambda: cnnx.freeze(cnnx.models.lenet5), TypeError, "[freeze] expected a Module; got function."),
     (
         lambda: cnnx.checkpoint(cnnx.ReLU),
