@@ -42,7 +42,7 @@ std::string readable(const Path& path) {
   return path.string();
 }
 
-/// Raises OSError's kinds for a folder that is missing.
+/// Raises OSError's kinds for a folder that is missing or write-protected.
 std::string writable(const Path& path) {
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   std::error_code error;
@@ -52,6 +52,11 @@ std::string writable(const Path& path) {
   }
   if (std::filesystem::is_directory(path, error)) {
     PyErr_SetString(PyExc_IsADirectoryError, ("[save] " + path.string() + " is a folder.").c_str());
+    throw py::error_already_set();
+  }
+  const py::module_ os = py::module_::import("os");
+  if (!os.attr("access")(folder, os.attr("W_OK")).cast<bool>()) {
+    PyErr_SetString(PyExc_PermissionError, ("[save] the folder " + folder.string() + " is write-protected.").c_str());
     throw py::error_already_set();
   }
   return path.string();
@@ -90,6 +95,7 @@ Args:
 
 Raises:
     FileNotFoundError: if the folder does not exist.
+    PermissionError: if it is write-protected.
     RuntimeError: if writing fails.
 
 Example:
@@ -142,6 +148,7 @@ Args:
 
 Raises:
     FileNotFoundError: if the folder does not exist.
+    PermissionError: if it is write-protected.
     RuntimeError: if writing fails.
 
 Example:
