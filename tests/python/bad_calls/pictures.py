@@ -204,4 +204,14 @@ CASES: list[Case] = [
         ValueError,
         "[filter_grid] columns must be an integer of at least 1",
     ),
+    (
+        lambda: cnnx.viz.conv_demo("/nowhere/demo.html", channels=0),
+        ValueError,
+        "[conv_demo] channels must be an integer of at least 1; got 0.",
+    ),
+    (
+        lambda: cnnx.viz.conv_demo("/nowhere/demo.html", (3, 4, 5)),
+        ValueError,
+        "or (height, width) of such; got (3, 4, 5).",
+    ),
 ]
