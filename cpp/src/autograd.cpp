@@ -51,6 +51,10 @@ void accumulate_leaf(Node& leaf, Tensor grad) {
 void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
   const std::vector<Node*> order = reachable(root);
   for (const Node* node : order) {
+    check<std::runtime_error>(!node->freed || !rehearsing, "backward",
+                              "a checkpointed module cannot run backward() on {}, which its own forward pass computed. "
+                              "Switch its checkpoint off.",
+                              node->op);
     check<std::runtime_error>(
         !node->freed, "backward",
         "the values saved for {} were freed by an earlier backward. Pass retain_graph=True to that one, "

@@ -243,3 +243,15 @@ def test_anomalies_behind_a_checkpoint_name_the_layer() -> None:
             RuntimeError, match=r"the gradient of sqrt for input 0 .*; at 1\.1 \(Root\), input \(1, 2\)\."
         ):
             y.backward()
+
+
+def test_backward_inside_of_a_checkpointed_module_is_an_error() -> None:
+    class Differentiates(cnnx.Module):
+        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+            (x * x).sum().backward()
+            return x
+
+    with pytest.raises(
+        RuntimeError, match=r"a checkpointed module cannot run backward\(\) on \w+, which its own forward"
+    ):
+        cnnx.checkpoint(Differentiates())(cnnx.ones(2, requires_grad=True))
