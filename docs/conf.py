@@ -5,7 +5,13 @@ pip install '.[docs]' && sphinx-build -W docs build/docs
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
+import os
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import cnnx
@@ -91,7 +97,35 @@ def plain_signature(
     return f"({', '.join(arguments)})", None
 
 
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def draw_pictures(app: Any) -> None:
+    """Runs the examples of pages with pictures, in their folder: they save the pictures that the pages show."""
+    for page in sorted(Path(app.srcdir).rglob("*.md")):
+        code = "".join(_PYTHON.findall(page.read_text(encoding="utf-8")))
+        if "savefig(" not in code:
+            continue
+        before, names = Path.cwd(), dict[str, Any]()
+        os.chdir(page.parent)
+        try:
+            for example in doctest.DocTestParser().get_examples(code):
+                raises = () if example.exc_msg is None else Exception
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(raises):
+                    exec(compile(example.source, page.name, "single"), names)
+        finally:
+            os.chdir(before)
+
+
+def copy_pages(app: Any, error: Exception | None) -> None:
+    """Puts HTML pages that examples wrote beside the pages that show them."""
+    for page in Path(app.srcdir).glob("guide/*.html"):
+        shutil.copy(page, Path(app.outdir) / "guide")
+
+
 def setup(app: Any) -> None:
-    """Registers the two hooks; docstrings are escaped before napoleon reads them."""
+    """Registers the hooks; docstrings are escaped before napoleon reads them."""
+    app.connect("builder-inited", draw_pictures)
+    app.connect("build-finished", copy_pages)
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)
     app.connect("autodoc-process-signature", plain_signature)

@@ -10,10 +10,106 @@ void bind_plain(py::module_& m, const char* name, const char* doc) {
   bind_layer<L>(m, name, doc).def(py::init([] { return std::make_unique<PyModule<L>>(); }));
 }
 
+void bind_elementary(py::module_& m) {
+  m.def("exp", &cnnx::exp, py::arg("x"), NoGil(), R"(Element-wise e^x.
+
+Args:
+    x: any shape.
+
+Shape:
+    Any to the same.
+
+Returns:
+    A new tensor.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.exp(cnnx.tensor([0.0, 1.0])).tolist()[0]
+    1.0
+)");
+  m.def("log", &cnnx::log, py::arg("x"), NoGil(), R"(Element-wise natural logarithm; -inf at 0, NaN below.
+
+Args:
+    x: any shape.
+
+Shape:
+    Any to the same.
+
+Returns:
+    A new tensor.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.log(cnnx.tensor([1.0, 0.0])).tolist()
+    [0.0, -inf]
+)");
+  m.def("sqrt", &cnnx::sqrt, py::arg("x"), NoGil(),
+        R"(Element-wise square root; NaN below 0. Its gradient at 0 is infinite.
+
+Args:
+    x: any shape.
+
+Shape:
+    Any to the same.
+
+Returns:
+    A new tensor.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.sqrt(cnnx.tensor([4.0, 9.0])).tolist()
+    [2.0, 3.0]
+)");
+  m.def("abs", &cnnx::abs, py::arg("x"), NoGil(), R"(Element-wise absolute value; its gradient at 0 is 0.
+
+Args:
+    x: any shape.
+
+Shape:
+    Any to the same.
+
+Returns:
+    A new tensor.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.abs(cnnx.tensor([-2.0, 3.0])).tolist()
+    [2.0, 3.0]
+)");
+  m.def("clip", &clip, py::arg("x"), py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(),
+        R"(Element-wise limit to [min, max].
+
+Args:
+    x: any shape.
+    min: the least value; None for no limit.
+    max: the greatest value; None for no limit.
+
+Shape:
+    Any to the same.
+
+Returns:
+    A new tensor; where a limit acts, the gradient is 0.
+
+Raises:
+    ValueError: without any limit, and where min exceeds max.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.clip(cnnx.tensor([-2.0, 0.5, 3.0]), 0.0, 1.0).tolist()
+    [0.0, 0.5, 1.0]
+)");
+}
 }  // namespace
 
 void bind_activation_functions(py::module_& m) {
+  bind_elementary(m);
   m.def("relu", &relu, py::arg("x"), NoGil(), R"(max(0, x), element by element.
+
+Args:
+    x: any shape.
+
+Shape:
+    Any to the same.
 
 Example:
     >>> import cnnx
@@ -52,6 +148,9 @@ Example:
 )");
   m.def("sigmoid", &sigmoid, py::arg("x"), NoGil(), R"(1 / (1 + e^-x).
 
+Args:
+    x: any shape.
+
 Shape:
     Any to the same.
 
@@ -61,6 +160,9 @@ Example:
     0.5
 )");
   m.def("tanh", &cnnx::tanh, py::arg("x"), NoGil(), R"(The hyperbolic tangent.
+
+Args:
+    x: any shape.
 
 Shape:
     Any to the same.
@@ -97,6 +199,9 @@ Example:
     0.8413
 )");
   m.def("silu", &silu, py::arg("x"), NoGil(), R"(x * sigmoid(x), also called swish (Elfwing et al., 2017).
+
+Args:
+    x: any shape.
 
 Shape:
     Any to the same.

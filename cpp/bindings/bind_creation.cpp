@@ -113,7 +113,22 @@ Example:
 )");
   creator(
       "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
-      "A tensor of undefined values.");
+      R"(A tensor of undefined values, for code that writes them all.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Returns:
+    A new tensor.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.empty(2, 3).shape
+    (2, 3)
+)");
   m.def(
       "full",
       [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device,

@@ -222,14 +222,15 @@ Args:
     size: number of neighbouring channels.
     alpha: weight of their mean square.
     beta: exponent.
-    k: added to the weighted mean square.
+    k: added to the weighted mean square. AlexNet has size=5, alpha=5e-4, beta=0.75, k=2, as its paper's alpha of 1e-4 weighs
+        the sum; GoogLeNet's first version has size=5 and the defaults.
 
 Shape:
     (N, C, ...) to the same: x / (k + alpha * mean of x ** 2 over the window) ** beta.
 
 Example:
     >>> import cnnx
-    >>> alexnet = cnnx.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # the paper's alpha is 1e-4, of the sum
+    >>> alexnet = cnnx.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
     >>> alexnet(cnnx.randn(1, 96, 55, 55)).shape
     (1, 96, 55, 55)
 

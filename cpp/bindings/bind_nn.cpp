@@ -1,4 +1,4 @@
-// Module, Parameter, and the submodule init.
+// Module and Parameter.
 #include <pybind11/functional.h>
 
 #include <unordered_set>
@@ -362,68 +362,12 @@ Example:
 )");
 }
 
-// ---- init
-
-/// Binds fn(tensor, args...), which fills the tensor, so that it returns the same Python object.
-template <class... Args, class... Extra>
-void bind_filler(py::module_& m, const char* name, void (*fn)(Tensor&, Args...), const char* doc,
-                 const Extra&... extra) {
-  m.def(
-      name, [fn](Tensor& tensor, Args... args) -> Tensor& { return fn(tensor, args...), tensor; }, py::arg("tensor"),
-      extra..., doc, py::return_value_policy::reference, NoGil());
-}
-
-void bind_init(py::module_& core) {
-  py::module_ m = core.def_submodule("init", "Initialisation in place, with torch.nn.init's names and formulas.");
-  bind_filler(m, "constant_", init::constant_, "Fills the tensor with one value.", py::arg("val"));
-  bind_filler(m, "zeros_", +[](Tensor& tensor) { init::constant_(tensor, 0); }, "Fills the tensor with zeros.");
-  bind_filler(m, "ones_", +[](Tensor& tensor) { init::constant_(tensor, 1); }, "Fills the tensor with ones.");
-  bind_filler(m, "uniform_", init::uniform_, "Draws from the uniform distribution over [a, b).", py::arg("a") = 0.0,
-              py::arg("b") = 1.0);
-  bind_filler(m, "normal_", init::normal_, "Draws from the normal distribution.", py::arg("mean") = 0.0,
-              py::arg("std") = 1.0);
-  bind_filler(
-      m, "xavier_uniform_", init::xavier_uniform_,
-      "Uniform in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), for tanh and sigmoid layers.",
-      py::arg("gain") = 1.0);
-  bind_filler(m, "xavier_normal_", init::xavier_normal_,
-              "Normal with variance gain**2 * 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).",
-              py::arg("gain") = 1.0);
-  using Text = const std::string&;
-  const auto a = py::arg("a") = 0.0;
-  const auto mode = py::arg("mode") = "fan_in", nonlinearity = py::arg("nonlinearity") = "leaky_relu";
-  bind_filler(
-      m, "kaiming_uniform_",
-      +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_uniform_(tensor, {slope, fan, act}); },
-      R"(Uniform with variance gain**2 / fan (He et al., 2015): +-gain * sqrt(3 / fan).
-
-Args:
-    tensor: at least two axes: (outputs, inputs, ...).
-    a: negative slope of the leaky ReLU that follows; 0 for ReLU.
-    mode: "fan_in" keeps the variance of activations, "fan_out" that of gradients.
-    nonlinearity: "relu", "leaky_relu", "tanh", "sigmoid", "linear", "conv2d" or "selu".
-
-Returns:
-    The same tensor.
-)",
-      a, mode, nonlinearity);
-  bind_filler(
-      m, "kaiming_normal_",
-      +[](Tensor& tensor, double slope, Text fan, Text act) { init::kaiming_normal_(tensor, {slope, fan, act}); },
-      "Normal with variance gain**2 / fan (He et al., 2015); the arguments are kaiming_uniform_'s.", a, mode,
-      nonlinearity);
-  m.def("calculate_gain", init::calculate_gain, py::arg("nonlinearity"), py::arg("param") = 0.01,
-        "The factor by which weights before a nonlinearity are larger: sqrt(2) for \"relu\", 5 / 3 for \"tanh\", 1 for "
-        "\"linear\".");
-}
-
 }  // namespace
 
 void bind_nn(py::module_& m) {
   bind_load_result(m);
   bind_module(m);
   bind_containers(m);
-  bind_init(m);
 }
 
 }  // namespace cnnx::bindings

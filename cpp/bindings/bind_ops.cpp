@@ -81,7 +81,8 @@ constexpr const char* kLocalResponseNormDoc = R"(Local response normalization ac
 Args:
     x: (N, C, ...).
     size: number of neighbouring channels: size // 2 before each, (size - 1) // 2 behind.
-    alpha: weight of their mean square. AlexNet's paper weighs the sum: its alpha times size goes here.
+    alpha: weight of their mean square. AlexNet's paper weighs the sum: its alpha times size goes here, size=5, alpha=5e-4,
+        k=2. GoogLeNet's first version has size=5 and the defaults.
     beta: exponent.
     k: added to the weighted mean square.
 
@@ -128,19 +129,41 @@ Example:
     'im2col'
     >>> cnnx.set_conv_algorithm("auto")
 )");
-  m.def("conv_algorithm", &conv_algorithm, "The pinned convolution algorithm, or \"auto\".");
-  m.def("conv_algorithms", &conv_algorithms, "Names of the convolution algorithms; the last takes every geometry.");
-  m.def("get_fit_mode", &fit_mode, "The global fit mode: \"floor\", \"ceil\" or \"strict\".");
+  m.def("conv_algorithm", &conv_algorithm, R"(The convolution algorithm that set_conv_algorithm has pinned.
+
+Returns:
+    Its name, or "auto".
+
+Example:
+    >>> import cnnx
+    >>> cnnx.conv_algorithm()
+    'auto'
+)");
+  m.def("conv_algorithms", &conv_algorithms, R"(The convolution algorithms, for set_conv_algorithm.
+
+Returns:
+    Their names; the last one takes every geometry.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.conv_algorithms()[-1]
+    'im2col'
+)");
+  m.def("get_fit_mode", &fit_mode, R"(What convolution and pooling do when the stride does not fit; see fit_mode.
+
+Returns:
+    "floor", "ceil" or "strict".
+
+Example:
+    >>> import cnnx
+    >>> with cnnx.fit_mode("strict"):
+    ...     cnnx.get_fit_mode()
+    'strict'
+)");
   m.def("_set_fit_mode", &set_fit_mode, py::arg("fit"));
 }
 
 void bind_elementwise(py::module_& m) {
-  m.def("exp", &cnnx::exp, py::arg("x"), NoGil(), "Element-wise e^x.");
-  m.def("log", &cnnx::log, py::arg("x"), NoGil(), "Element-wise natural logarithm.");
-  m.def("sqrt", &cnnx::sqrt, py::arg("x"), NoGil(), "Element-wise square root.");
-  m.def("abs", &cnnx::abs, py::arg("x"), NoGil(), "Element-wise absolute value.");
-  m.def("clip", &clip, py::arg("x"), py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(),
-        "Element-wise limit to [min, max].");
   m.def("matmul", &matmul, py::arg("a"), py::arg("b"), NoGil(),
         R"(Matrix product with NumPy's rules for vectors and batches.
 
@@ -247,10 +270,45 @@ Example:
 }
 
 void bind_settings(py::module_& m) {
-  m.def("set_num_threads", &set_num_threads, py::arg("count"), "Threads that one operation may use.");
+  m.def("set_num_threads", &set_num_threads, py::arg("count"),
+        R"(Sets how many threads one operation may use. Results are the same bit for bit for any number.
+
+Args:
+    count: at least 1.
+
+Raises:
+    ValueError: for a count out of range.
+
+Example:
+    >>> import cnnx
+    >>> before = cnnx.get_num_threads()
+    >>> cnnx.set_num_threads(1)
+    >>> cnnx.get_num_threads()
+    1
+    >>> cnnx.set_num_threads(before)
+)");
   m.def("get_num_threads", &num_threads,
-        "Threads that one operation may use; at first CNNX_NUM_THREADS, else what the machine grants.");
-  m.def("cpu_isa", &cpu_isa_name, "Instruction set of the CPU kernels in use: \"generic\", \"avx2\" or \"avx512\".");
+        R"(Threads that one operation may use.
+
+Returns:
+    The number; at first the environment variable CNNX_NUM_THREADS, else what the machine grants the process.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.get_num_threads() >= 1
+    True
+)");
+  m.def("cpu_isa", &cpu_isa_name,
+        R"(The instruction set of the CPU kernels in use. The environment variable CNNX_ISA asks for a lower one.
+
+Returns:
+    "generic", "avx2" or "avx512".
+
+Example:
+    >>> import cnnx
+    >>> cnnx.cpu_isa() in ("generic", "avx2", "avx512")
+    True
+)");
   m.def("_cuda_is_available", &cuda_is_available);
 }
 

@@ -164,7 +164,15 @@ std::string repr(Optimizer& optimizer) {
 
 void bind_base(py::module_& m) {
   py::class_<ParamGroup>(m, "ParamGroup",
-                         "Parameters that share hyperparameters; indexed like a dict by \"params\", \"lr\", ...")
+                         R"(Parameters that share hyperparameters; indexed like a dict by "params", "lr", ...
+
+Example:
+    >>> import cnnx
+    >>> optimizer = cnnx.optim.SGD(cnnx.Linear(2, 2).parameters(), lr=0.1)
+    >>> optimizer.param_groups[0]["lr"] = 0.01
+    >>> optimizer.param_groups[0]["lr"]
+    0.01
+)")
       .def("__getitem__", get_option, py::arg("name"))
       .def(
           "__setitem__",
@@ -188,7 +196,13 @@ void bind_base(py::module_& m) {
         for (const std::string& name : keys(group)) entries[py::str(name)] = get_option(group, name);
         return py::repr(entries);
       });
-  py::class_<Optimizer>(m, "Optimizer", "Base of all optimizers.")
+  py::class_<Optimizer>(m, "Optimizer", R"(Base of all optimizers: SGD, Adam, AdamW, RMSprop and Adagrad.
+
+Example:
+    >>> import cnnx
+    >>> isinstance(cnnx.optim.Adam(cnnx.Linear(2, 2).parameters()), cnnx.optim.Optimizer)
+    True
+)")
       .def(
           "step",
           [](Optimizer& self) {

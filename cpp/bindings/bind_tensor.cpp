@@ -147,7 +147,13 @@ Tensor get_item(const Tensor& x, const py::object& key) {
 void bind_dtype_and_device(py::module_& m) {
   py::class_<DType> dtype(
       m, "DType",
-      "An element type: cnnx.float32, float64, int64 or bool. Compares equal to its name and to NumPy's dtype.");
+      R"(An element type: cnnx.float32, float64, int64 or bool. Compares equal to its name and to NumPy's dtype.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.zeros(2).dtype == "float32", cnnx.float64.itemsize
+    (True, 8)
+)");
   dtype.def("__repr__", [](DType t) { return "cnnx." + std::string(dtype_name(t)); })
       .def("__str__", [](DType t) { return std::string(dtype_name(t)); })
       .def("__eq__",
@@ -490,7 +496,17 @@ Example:
   bind_values(cls);
   bind_exchange(cls);
   bind_creation(m);
-  m.def("is_grad_enabled", is_grad_enabled, "Whether operations of this thread are recorded.");
+  m.def("is_grad_enabled", is_grad_enabled, R"(Whether operations of this thread are recorded on the tape.
+
+Returns:
+    False under no_grad.
+
+Example:
+    >>> import cnnx
+    >>> with cnnx.no_grad():
+    ...     cnnx.is_grad_enabled()
+    False
+)");
   m.def("_set_grad_enabled", set_grad_enabled);
 }
 

@@ -351,6 +351,7 @@ void bind_convolutions(py::module_& m);
 void bind_normalizations(py::module_& m);
 void bind_resampling(py::module_& m);
 void bind_nn(py::module_& m);
+void bind_init(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_io(py::module_& m);

@@ -35,6 +35,7 @@ PYBIND11_MODULE(_core, m) {
   cnnx::bindings::bind_ops(m);
   cnnx::bindings::bind_loss(m);
   cnnx::bindings::bind_nn(m);
+  cnnx::bindings::bind_init(m);
   cnnx::bindings::bind_layers(m);
   cnnx::bindings::bind_convolutions(m);
   cnnx::bindings::bind_normalizations(m);

@@ -16,6 +16,7 @@ namespace {
 
 thread_local bool grad_enabled = true;
 thread_local bool recomputing = false;
+thread_local bool rehearsing = false;
 std::atomic<uint64_t> next_seq{1};
 
 /// All nodes that can be reached from root, newest first. Newest first is a topological order: inputs are older.
@@ -47,6 +48,10 @@ void accumulate_leaf(Node& leaf, Tensor grad) {
 void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
   const std::vector<Node*> order = reachable(root);
   for (const Node* node : order) {
+    check<std::runtime_error>(!node->freed || !rehearsing, "backward",
+                              "a checkpointed module cannot run backward() on {}, which its own forward pass computed. "
+                              "Switch its checkpoint off.",
+                              node->op);
     check<std::runtime_error>(
         !node->freed, "backward",
         "the values saved for {} were freed by an earlier backward. Pass retain_graph=True to that one, "
@@ -88,6 +93,17 @@ std::shared_ptr<Node> new_node(const char* op, BackwardFn backward) {
   return node;
 }
 
+Tensor attach(std::shared_ptr<Node> node, Tensor output) {
+  if (detects_anomaly()) check_output(*node, output);
+  if (rehearsing) {
+    node->inputs.clear();
+    node->backward = nullptr;
+    node->freed = true;
+  }
+  output.impl()->node = std::move(node);
+  return output;
+}
+
 }  // namespace
 
 bool is_ours(const Tensor& x) { return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1; }
@@ -119,12 +135,18 @@ const Tensor& Saved::get(const char* op) const {
 bool is_grad_enabled() { return grad_enabled; }
 void set_grad_enabled(bool on) { grad_enabled = on; }
 RecomputeGuard::RecomputeGuard()
-    : was_recording_(std::exchange(grad_enabled, true)), was_recomputing_(std::exchange(recomputing, true)) {}
+    : was_recording_(std::exchange(grad_enabled, true)),
+      was_recomputing_(std::exchange(recomputing, true)),
+      was_rehearsing_(std::exchange(rehearsing, false)) {}
 RecomputeGuard::~RecomputeGuard() {
+  rehearsing = was_rehearsing_;
   grad_enabled = was_recording_;
   recomputing = was_recomputing_;
 }
 bool is_recomputing() { return recomputing; }
+
+RehearsalGuard::RehearsalGuard() : was_rehearsing_(std::exchange(rehearsing, true)) {}
+RehearsalGuard::~RehearsalGuard() { rehearsing = was_rehearsing_; }
 
 NoGradGuard::NoGradGuard() : previous_(grad_enabled) { grad_enabled = false; }
 NoGradGuard::~NoGradGuard() { grad_enabled = previous_; }
@@ -140,17 +162,13 @@ Tensor record(const char* op, Tensor output, std::initializer_list<const Tensor*
   auto node = new_node(op, std::move(backward));
   node->inputs.reserve(inputs.size());
   for (const Tensor* x : inputs) node->inputs.push_back(x->defined() ? x->impl()->node : nullptr);
-  if (detects_anomaly()) check_output(*node, output);
-  output.impl()->node = std::move(node);
-  return output;
+  return attach(std::move(node), std::move(output));
 }
 
 Tensor record(const char* op, Tensor output, std::span<const Tensor> inputs, BackwardFn backward) {
   auto node = new_node(op, std::move(backward));
   for (const Tensor& x : inputs) node->inputs.push_back(x.impl()->node);
-  if (detects_anomaly()) check_output(*node, output);
-  output.impl()->node = std::move(node);
-  return output;
+  return attach(std::move(node), std::move(output));
 }
 
 void Tensor::backward(const Tensor& gradient, bool retain_graph) const {

@@ -55,6 +55,19 @@ bool grad_needed(std::span<const Tensor> inputs);
 Tensor record(const char* op, Tensor output, std::initializer_list<const Tensor*> inputs, BackwardFn backward);
 Tensor record(const char* op, Tensor output, std::span<const Tensor> inputs, BackwardFn backward);
 
+/// While one lives, this thread runs a forward pass that will be run again with a record. All goes as if there were one
+/// already, so that operations choose the same algorithms both times; but nodes keep no values and lead nowhere.
+class RehearsalGuard {
+ public:
+  RehearsalGuard();
+  ~RehearsalGuard();
+  RehearsalGuard(const RehearsalGuard&) = delete;
+  RehearsalGuard& operator=(const RehearsalGuard&) = delete;
+
+ private:
+  bool was_rehearsing_;
+};
+
 /// While one lives, this thread runs a forward pass for the second time: it records, and must leave no other trace.
 class RecomputeGuard {
  public:
@@ -64,7 +77,7 @@ class RecomputeGuard {
   RecomputeGuard& operator=(const RecomputeGuard&) = delete;
 
  private:
-  bool was_recording_, was_recomputing_;
+  bool was_recording_, was_recomputing_, was_rehearsing_;
 };
 bool is_recomputing();
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import check_input_shape, check_integer, check_module
 from ._core import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -25,6 +26,8 @@ from ._core import (
     Sequential,
     Softmax,
     Tensor,
+    float32,
+    float64,
     from_numpy,
     tensor,
     zeros,
@@ -55,6 +58,12 @@ class _Evaluating:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return cast("tuple[int, ...]", tensor.shape)
+
+
+def _empty_batch(model: Module, shape: Sequence[int]) -> Tensor:
+    """No images, of the model's dtype and on its device."""
+    parameter = next(iter(model.parameters()), None)
+    return zeros(0, *shape) if parameter is None else zeros(0, *shape, dtype=parameter.dtype, device=parameter.device)
 
 
 def _parts(model: Module, op: str) -> list[tuple[str, Module]]:
@@ -204,14 +213,11 @@ def linear_to_conv(model: Module, input_shape: Sequence[int]) -> Sequential:
         >>> net(cnnx.zeros(1, 1, 32, 32)).shape, net(cnnx.zeros(1, 1, 48, 40)).shape
         ((1, 10, 1, 1), (1, 10, 5, 3))
     """
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(extent, int) and extent >= 1 for extent in shape):
-        raise ValueError(
-            f"[linear_to_conv] input_shape must be (channels, height, width), at least 1 each; got {shape}."
-        )
-    parameter = next(iter(model.parameters()), None)
+    op = "linear_to_conv"
+    check_module(op, model)
+    shape = check_input_shape(op, input_shape, axes=3)
     with no_grad(), _Evaluating(model):
-        converter = _Converter(zeros(0, *shape, dtype="float32" if parameter is None else parameter.dtype))
+        converter = _Converter(_empty_batch(model, shape))
         made = converter.chain(model, "")
     made.training = model.training
     for name, module in made.named_modules():
@@ -246,7 +252,7 @@ def conv_to_linear(conv: Conv2d, input_shape: Sequence[int]) -> Linear:
     """
     if not isinstance(conv, Conv2d):
         raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}.")
-    channels, height, width = input_shape
+    channels, height, width = check_input_shape("conv_to_linear", input_shape, axes=3)
     weight = conv.weight.detach().numpy()
     with no_grad():
         _, filters, rows, columns = conv(zeros(0, channels, height, width, dtype=conv.weight.dtype)).shape
@@ -368,11 +374,14 @@ def sliding_scores(
         >>> cnnx.convert.sliding_scores(net, images, stride=2, input_shape=(1, 32, 32)).shape
         (1, 10, 5, 3)
     """
-    batch = images if isinstance(images, Tensor) else tensor(images)
+    op = "sliding_scores"
+    check_module(op, model)
+    batch = _as_batch(model, images)
     if batch.ndim != 4:
-        raise ValueError(f"[sliding_scores] expected images of shape (N, C, H, W); got {batch.shape}.")
+        raise ValueError(f"[{op}] expected images of shape (N, C, H, W); got {batch.shape}.")
     net = model if input_shape is None else linear_to_conv(model, input_shape)
-    steps = (stride, stride) if isinstance(stride, int) else tuple(stride)
+    pair = stride if isinstance(stride, tuple | list) and len(stride) == 2 else (stride, stride)
+    steps = [check_integer(op, "stride", step) for step in pair]
     with no_grad(), _Evaluating(net):
         shifts = [_shifts(_Counter(net, batch, axis), _shape(batch)[axis], steps[axis - 2]) for axis in (2, 3)]
         rows, columns = (sum(count for _, count in axis) for axis in shifts)
@@ -387,10 +396,20 @@ def sliding_scores(
     return from_numpy(scores)
 
 
+def _as_batch(model: Module, images: Tensor | npt.ArrayLike) -> Tensor:
+    """A tensor as it is; other numbers in the model's dtype, as NumPy's are float64 when nobody asked for it."""
+    if isinstance(images, Tensor):
+        return images
+    batch = tensor(images)
+    parameter = next(iter(model.parameters()), None)
+    is_floating = batch.dtype in (float32, float64)
+    return batch.to(parameter.dtype) if parameter is not None and is_floating else batch
+
+
 def _shifts(count: _Counter, size: int, stride: int) -> list[tuple[int, int]]:
     """(shift, scores of that pass) along one axis; passes without scores are left out."""
     own = count.stride(size)
-    if stride < 1 or own % stride:
+    if own % stride:
         raise ValueError(f"[sliding_scores] stride must divide the net's own, {own}; got {stride}.")
     passes = [(0, count(size))]
     for shift in range(stride, own, stride):

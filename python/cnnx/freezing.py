@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from ._arguments import check_module, check_names
 from ._core import Module, Tensor
 
 __all__ = ["freeze", "unfreeze"]
@@ -17,8 +18,8 @@ def _paths(name: str) -> Iterator[str]:
 
 
 def _select(op: str, model: Module, names: tuple[str, ...], until: str | None) -> dict[str, Tensor]:
-    parameters = dict(model.named_parameters())
-    for pattern in (*names, *([] if until is None else [until])):
+    parameters = dict(check_module(op, model).named_parameters())
+    for pattern in check_names(op, "names", [*names, *([] if until is None else [until])]):
         if not any(fnmatchcase(path, pattern) for name in parameters for path in _paths(name)):
             known = ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
             raise ValueError(f'[{op}] no parameter or module with parameters is named "{pattern}"; there are {known}.')
@@ -69,7 +70,26 @@ def freeze(model: Module, *names: str, until: str | None = None) -> list[str]:
 
 
 def unfreeze(model: Module, *names: str, until: str | None = None) -> list[str]:
-    """Trains parameters again. Arguments and result as for :func:`freeze`."""
+    """Trains parameters again.
+
+    Args:
+        model: the module.
+        names: as for :func:`freeze`.
+        until: as for :func:`freeze`.
+
+    Returns:
+        The names of the parameters that are trained again.
+
+    Raises:
+        ValueError: for a name that nothing has.
+
+    Example:
+        >>> import cnnx
+        >>> model = cnnx.models.lenet5()
+        >>> frozen = cnnx.freeze(model)
+        >>> cnnx.unfreeze(model, "11")
+        ['11.weight', '11.bias']
+    """
     selected = _select("unfreeze", model, names, until)
     for parameter in selected.values():
         parameter.requires_grad = True

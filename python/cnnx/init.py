@@ -11,6 +11,7 @@ Example:
 """
 
 from ._core.init import (
+    calculate_gain,
     constant_,
     kaiming_normal_,
     kaiming_uniform_,
@@ -23,6 +24,7 @@ from ._core.init import (
 )
 
 __all__ = [
+    "calculate_gain",
     "constant_",
     "kaiming_normal_",
     "kaiming_uniform_",

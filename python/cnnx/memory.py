@@ -11,6 +11,7 @@ Example:
 from typing import TypeVar
 
 from . import _core
+from ._arguments import check_module
 
 __all__ = [
     "cached",
@@ -30,37 +31,124 @@ _NO_LIMIT = 2**63 - 1
 
 
 def current(device: str = "cpu") -> int:
-    """Bytes of live buffers, each rounded up to its size class."""
+    """Bytes of live buffers, each rounded up to its size class.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Returns:
+        The number of bytes.
+
+    Example:
+        >>> import cnnx
+        >>> before = cnnx.memory.current()
+        >>> x = cnnx.zeros(100)  # 400 bytes
+        >>> cnnx.memory.current() - before
+        448
+    """
     return int(_core._memory_stats(device)["current"])
 
 
 def peak(device: str = "cpu") -> int:
-    """The largest value of ``current()`` since the start or the last ``reset_peak()``."""
+    """The largest value of ``current()`` since the start or the last ``reset_peak()``.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Returns:
+        The number of bytes.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.reset_peak()
+        >>> before = cnnx.memory.current()
+        >>> y = cnnx.zeros(1024, 1024) + 1  # two of 4 MiB for a moment
+        >>> (cnnx.memory.peak() - before) // 2**20, (cnnx.memory.current() - before) // 2**20
+        (8, 4)
+    """
     return int(_core._memory_stats(device)["peak"])
 
 
 def cached(device: str = "cpu") -> int:
-    """Bytes of freed buffers that wait for reuse."""
+    """Bytes of freed buffers that wait for reuse.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Returns:
+        The number of bytes.
+
+    Example:
+        >>> import cnnx
+        >>> x = cnnx.zeros(1024, 1024)
+        >>> del x
+        >>> cnnx.memory.cached() >= 2**22
+        True
+    """
     return int(_core._memory_stats(device)["cached"])
 
 
 def resident(device: str = "cpu") -> int:
-    """Bytes of the machine's memory that live and cached buffers take."""
+    """Bytes of the machine's memory that live and cached buffers take.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Returns:
+        The number of bytes.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.resident() <= cnnx.memory.current() + cnnx.memory.cached()
+        True
+    """
     return int(_core._memory_stats(device)["resident"])
 
 
 def resident_peak(device: str = "cpu") -> int:
-    """The largest value of ``resident()`` since the start or the last ``reset_peak()``."""
+    """The largest value of ``resident()`` since the start or the last ``reset_peak()``.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Returns:
+        The number of bytes.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.resident_peak() >= cnnx.memory.resident()
+        True
+    """
     return int(_core._memory_stats(device)["resident_peak"])
 
 
 def reset_peak(device: str = "cpu") -> None:
-    """Starts the measurement of the peak anew."""
+    """Starts the measurement of the peaks anew.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.reset_peak()
+        >>> cnnx.memory.peak() == cnnx.memory.current()
+        True
+    """
     _core._reset_peak_memory(device)
 
 
 def empty_cache(device: str = "cpu") -> None:
-    """Returns the cached buffers to the operating system."""
+    """Returns the cached buffers to the operating system.
+
+    Args:
+        device: "cpu", "cuda" or "meta".
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.empty_cache()
+        >>> cnnx.memory.cached()
+        0
+    """
     _core._empty_cache(device)
 
 
@@ -89,7 +177,16 @@ def set_workspace_limit(limit: int | str | None) -> None:
 
 
 def workspace_limit() -> int | None:
-    """The cap of one operation's workspace in bytes; None without one."""
+    """The cap that :func:`set_workspace_limit` put on one operation's workspace.
+
+    Returns:
+        Bytes; None without a cap.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.memory.workspace_limit() is None
+        True
+    """
     limit = _core._workspace_limit()
     return None if limit == _NO_LIMIT else limit
 
@@ -120,7 +217,6 @@ def checkpoint(module: _M) -> _M:
 
     Source: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost" (2016).
     """
-    if not isinstance(module, _core.Module):
-        raise TypeError(f"[checkpoint] expected a Module; got {type(module).__name__}.")
+    check_module("checkpoint", module)
     module.checkpointed = True
     return module

@@ -23,7 +23,17 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Epoch:
-    """What one pass over the training set gave. Validation figures are None without a validation set."""
+    """What one pass over the training set gave.
+
+    Attributes:
+        number: from 1.
+        loss: mean over the images, as they were met.
+        accuracy: share of right answers, as they were met.
+        seconds: that it took.
+        images_per_second: of training alone.
+        validation_loss: behind the epoch; None without a validation set.
+        validation_accuracy: likewise.
+    """
 
     number: int
     loss: float
@@ -36,7 +46,20 @@ class Epoch:
 
 @dataclass
 class History:
-    """What ``fit`` did: its epochs, and whether Ctrl-C ended it early."""
+    """What :func:`cnnx.fit` did.
+
+    Attributes:
+        epochs: one :class:`Epoch` each.
+        interrupted: whether Ctrl-C ended it early.
+        seconds: that it took.
+
+    Example:
+        >>> import cnnx
+        >>> train, test = cnnx.data.digits()
+        >>> history = cnnx.fit(cnnx.models.small_convnet(), train, epochs=1, progress=False)
+        >>> len(history.epochs), history.interrupted, history.epochs[0].accuracy > 0.1
+        (1, False, True)
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
@@ -45,7 +68,22 @@ class History:
 
 @dataclass
 class Evaluation:
-    """Figures of a model on a dataset. ``confusion[i, j]`` counts images of class i that were taken for class j."""
+    """Figures of a model on a dataset, from :func:`cnnx.evaluate`.
+
+    Attributes:
+        loss: mean over the images.
+        accuracy: share of right answers.
+        confusion: ``confusion[i, j]`` counts images of class i that were taken for class j.
+
+    Example:
+        >>> import cnnx
+        >>> train, test = cnnx.data.digits()
+        >>> result = cnnx.evaluate(cnnx.models.small_convnet(), test)
+        >>> int(result.confusion.sum()) == len(test)
+        True
+        >>> bool(result.confusion.trace() / len(test) == result.accuracy)
+        True
+    """
 
     loss: float
     accuracy: float

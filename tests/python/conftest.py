@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 
 import cnnx
 
+os.environ.setdefault("SKBUILD_EDITABLE_VERBOSE", "0")  # an editable install would write into what tests read
+
 settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.register_profile("sanitizer", parent=settings.get_profile("default"), max_examples=8)

@@ -13,6 +13,12 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 
 
+def meta_model(name: str, **options: object) -> cnnx.Module:
+    """A model of cnnx.models without values."""
+    with cnnx.Device("meta"):
+        return getattr(cnnx.models, name)(**options)
+
+
 def randoms(seed: int, *shapes: tuple[int, ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.standard_normal(shape) for shape in shapes]

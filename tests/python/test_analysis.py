@@ -1,4 +1,4 @@
-"""Summaries with the notes' numbers, receptive fields against a gradient probe, the linter's rules, the commands."""
+"""Summaries with the notes' numbers, the linter's rules, the commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import meta_model
 
 import cnnx
-from cnnx.analysis import check_sizes, receptive_field, receptive_fields, summary
+from cnnx.analysis import check_sizes, summary
 from cnnx.analysis._units import format_bytes, format_count, parse_bytes
 from cnnx.cli import app
 
@@ -41,13 +42,8 @@ VGG16 = [
 ]
 
 
-def meta(name: str, **options: object) -> cnnx.Module:
-    with cnnx.Device("meta"):
-        return getattr(cnnx.models, name)(**options)
-
-
 def test_vgg16_is_the_notes_table() -> None:
-    table = summary(meta("vgg16"), (3, 224, 224), style="notes")
+    table = summary(meta_model("vgg16"), (3, 224, 224), style="notes")
     assert [(r.label, r.output_shape, format_count(r.activations), r.weights) for r in table.volumes] == VGG16
     assert (table.weights, table.biases, table.parameters) == (138_344_128, 13_416, 138_357_544)
     assert table.volume_values == 15_237_608
@@ -64,7 +60,7 @@ def test_vgg16_is_the_notes_table() -> None:
 
 
 def test_alexnet_first_layer() -> None:
-    first = summary(meta("alexnet", variant="notes"), (3, 227, 227)).rows[0]
+    first = summary(meta_model("alexnet", variant="notes"), (3, 227, 227)).rows[0]
     assert first.output_shape == (96, 55, 55)
     assert first.activations == 290_400
     assert (first.weights, first.biases, first.parameters) == (34_848, 96, 34_944)
@@ -143,123 +139,6 @@ def test_bytes_are_read_and_written() -> None:
     assert [format_bytes(n) for n in (12, 1024, 60_950_432, 3 * 2**40)] == ["12 B", "1.0 KiB", "58.1 MiB", "3072.0 GiB"]
 
 
-# ---- Receptive fields
-
-
-def probe(model: cnnx.Module, shape: tuple[int, ...], index: tuple[int, int] | None) -> tuple[int, int, int, int]:
-    """The first and last row and column of the image that one output depends on: where its gradient is not zero."""
-    model = model.eval().to("float64")
-    for name, parameter in model.named_parameters():
-        parameter.detach().fill_(0.0 if name.endswith("bias") else 0.1)  # positive: nothing cancels, no ReLU closes
-    x = cnnx.ones(1, *shape, dtype="float64", requires_grad=True)
-    y = model(x)
-    gradient = np.zeros(y.shape)
-    gradient[(0, 0) if index is None else (0, 0, *index)] = 1.0
-    y.backward(cnnx.tensor(gradient))
-    seen = np.abs(x.grad.numpy()[0]).sum(0) > 0
-    rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
-    return rows[0], rows[-1], columns[0], columns[-1]
-
-
-def conv(*args: int, **options: object) -> cnnx.Conv2d:
-    return cnnx.Conv2d(1, 1, *args, **options)
-
-
-BRANCHES = cnnx.Concat(cnnx.Conv2d(1, 1, 1), cnnx.Sequential(conv(3, padding=1), conv(5, padding=2)))
-
-PROBED = [
-    cnnx.Sequential(conv(3), conv(3), conv(3)),
-    cnnx.Sequential(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1), cnnx.AvgPool2d(2), conv(3, padding=1)),
-    cnnx.Sequential(conv(3, dilation=2, padding=2), conv(3, dilation=4, padding=4)),
-    cnnx.Sequential(conv(7, stride=2, padding=3), cnnx.AvgPool2d(3, 2, 1), conv(3, padding=1)),
-    cnnx.Sequential(conv((3, 5), stride=(1, 2), padding=(0, 0, 2, 1), dilation=(2, 1)), conv((1, 2))),
-    cnnx.Sequential(conv(2, padding="same"), conv(4, padding="same")),
-    cnnx.Sequential(conv(5), BRANCHES, cnnx.Conv2d(2, 1, 3, stride=2)),
-    cnnx.Sequential(conv(3, stride=2, padding=1), cnnx.Residual(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1))),
-    cnnx.Sequential(cnnx.Residual(conv(3, 2, 1), conv(3, padding=1), downsample=conv(1, 2)), conv(3, padding=1)),
-    cnnx.Sequential(cnnx.LPPool2d(2, 3, 3), conv((3, 2)), cnnx.AdaptiveAvgPool2d(2)),
-    cnnx.Sequential(conv(3, padding=1), cnnx.BatchNorm2d(1), cnnx.LocalResponseNorm(1), cnnx.GELU()),
-]
-
-
-@pytest.mark.parametrize("model", PROBED, ids=range(len(PROBED)))
-def test_fields_equal_the_probe(model: cnnx.Module) -> None:
-    shape = (1, 32, 40)
-    field = receptive_field(model, shape)
-    assert field.notes == ()
-    outputs = model.eval().to("float64")(cnnx.zeros(1, *shape, dtype="float64")).shape[2:]
-    for index in {(0, 0), (outputs[0] // 2, outputs[1] // 2), (outputs[0] - 1, outputs[1] - 1)}:
-        seen = probe(model, shape, index)
-        for axis in (0, 1):
-            first = field.start[axis] + index[axis] * field.stride[axis]
-            last = first + field.size[axis] - 1
-            assert seen[2 * axis] == max(0, first)
-            assert seen[2 * axis + 1] == min(shape[1 + axis] - 1, last)
-            assert field.center[axis] == field.start[axis] + (field.size[axis] - 1) / 2
-
-
-def test_linear_layers_see_all_that_is_left() -> None:
-    model = cnnx.Sequential(conv(3), cnnx.AvgPool2d(2), cnnx.Flatten(), cnnx.Linear(25, 2))
-    field = receptive_field(model, (1, 13, 13))
-    assert (field.size, field.start, field.stride) == ((12, 12), (0, 0), (2, 2))
-    assert probe(model, (1, 13, 13), None) == (0, 11, 0, 11)
-
-
-def test_fields_of_the_notes() -> None:
-    stack = cnnx.Sequential(*(conv(3, padding=1) for _ in range(3)))
-    assert [field.size[0] for field in receptive_fields(stack, (1, 9, 9)).values()] == [3, 5, 7, 7]
-    # dilation makes the field grow much faster
-    dilated = cnnx.Sequential(*(conv(3, padding=d, dilation=d) for d in (1, 2, 4)))
-    assert [field.size[0] for field in receptive_fields(dilated, (1, 32, 32)).values()] == [3, 7, 15, 15]
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "shape", "path", "size", "stride"),
-    [
-        ("vgg16", {}, (3, 224, 224), "features.30", 212, 32),
-        ("vgg16", {}, (3, 224, 224), "classifier.0", 404, 32),
-        ("alexnet", {"variant": "notes"}, (3, 227, 227), "features.14", 195, 32),
-        ("alexnet", {"variant": "notes"}, (3, 227, 227), "", 355, 32),
-        ("resnet18", {}, (3, 224, 224), "layer4", 435, 32),
-        ("resnet50", {}, (3, 224, 224), "layer4", 427, 32),
-        ("googlenet", {"variant": "2014"}, (3, 224, 224), "inception5b", 715, 32),
-        ("googlenet", {"variant": "2014"}, (3, 224, 224), "avgpool", 907, 32),
-    ],
-)
-def test_fields_of_the_case_studies(
-    name: str, options: dict[str, object], shape: tuple[int, ...], path: str, size: int, stride: int
-) -> None:
-    field = receptive_fields(meta(name, **options), shape)[path]
-    assert (field.size, field.stride) == ((size, size), (stride, stride))
-
-
-def test_a_module_in_python_passes_fields_on() -> None:
-    class Twice(cnnx.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = conv(3, stride=2)
-
-        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
-            return self.conv(self.conv(x))
-
-    field = receptive_field(Twice(), (1, 20, 20))
-    assert (field.size, field.stride) == ((7, 7), (4, 4))
-
-
-def test_branches_that_do_not_line_up_are_told() -> None:
-    shifted = cnnx.Concat(conv(3, padding=(2, 0, 1, 1)), conv(3, padding=1))
-    field = receptive_field(shifted, (1, 8, 8))
-    assert field.notes == ("the model joins branches whose rows are centred 1 pixels apart",)
-    assert (field.size, field.start) == ((4, 3), (-2, -1))
-    strides = cnnx.Sequential(cnnx.Concat(conv(2, stride=2), cnnx.Sequential(conv(3), conv(2), conv(2))))
-    field = receptive_field(strides, (1, 8, 8))
-    assert field.notes[0] == "0 joins branches of strides 2 and 1 along rows"
-    assert "note: 0 joins branches" in str(field)
-    uneven = receptive_field(cnnx.AdaptiveAvgPool2d(3), (1, 8, 8))
-    assert uneven.size == (4, 4)
-    assert uneven.notes == ("the windows of AdaptiveAvgPool2d differ in size; the largest is given",)
-
-
 # ---- check_sizes
 
 
@@ -268,10 +147,10 @@ def rules(model: cnnx.Module, shape: tuple[int, ...]) -> list[str]:
 
 
 def test_vgg_is_clean_but_for_its_linear_layers() -> None:
-    (finding,) = check_sizes(meta("vgg16"), (3, 224, 224))
+    (finding,) = check_sizes(meta_model("vgg16"), (3, 224, 224))
     assert (finding.rule, finding.path) == ("linear-parameters", "classifier.0")
     assert "123,642,856 of 138,357,544 parameters (89%)" in finding.message
-    assert rules(meta("all_convolutional"), (3, 32, 32)).count("linear-parameters") == 0
+    assert rules(meta_model("all_convolutional"), (3, 32, 32)).count("linear-parameters") == 0
 
 
 CLEAN = cnnx.Sequential(cnnx.Conv2d(3, 8, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
@@ -339,7 +218,9 @@ def test_lost_pixels_are_really_lost() -> None:
 
 
 def test_notes_example_that_does_not_fit() -> None:
-    (finding,) = [f for f in check_sizes(cnnx.Sequential(conv(3, stride=2)), (1, 10, 10)) if f.rule == "lost-pixels"]
+    (finding,) = [
+        f for f in check_sizes(cnnx.Sequential(cnnx.Conv2d(1, 1, 3, stride=2)), (1, 10, 10)) if f.rule == "lost-pixels"
+    ]
     assert "(10 - 3 + 0) / 2 + 1 = 4.5" in finding.message
     assert "input of 9 or 11" in finding.suggestion
 
@@ -368,12 +249,18 @@ def test_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "largest batch within 20 MB has" in run(capsys, "memory", "lenet5", "--limit", "20 MB", "--mode", "infer")
     assert "linear-parameters: classifier.0" in run(capsys, "check", "vgg16")
     assert "1 finding\n" in run(capsys, "check", "cifar_net")
+    assert run(capsys, "summary", "LeNet5") == run(capsys, "summary", "lenet5")
     saved = tmp_path / "net.safetensors"
     cnnx.save(cnnx.models.lenet5(), saved)
     assert "61,706 parameters" in run(capsys, "summary", str(saved), "--input", "1x32x32")
     for arguments, message in (
-        (("summary", "vgg17"), r"\[cnnx\] there is neither a model nor a file 'vgg17'\. Models are alexnet"),
+        (
+            ("summary", "vgg17"),
+            r"\[cnnx\] there is neither a model nor a file 'vgg17'\. Did you mean vgg\d+\? Models are alexnet",
+        ),
         (("check", "vgg16", "--input", "3,224"), r"\[cnnx\] --input must be a shape such as 3x224x224; got '3,224'"),
+        (("summary", ""), r"\[cnnx\] there is neither a model nor a file ''\. Models are"),
+        (("check", str(tmp_path)), "there is neither a model nor a file"),
         (("memory", str(saved)), "does not say which images it takes"),
         (("summary", "lenet5", "--style", "plain"), r"\[summary\] style must be"),
     ):

@@ -179,3 +179,13 @@ def test_several_threads_run_backward_on_their_own_graphs():
         thread.join()
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_gradcheck_finds_a_wrong_gradient():
+    def wrong(x):
+        return x * x.detach()  # half of the gradient of x squared
+
+    x = cnnx.tensor(np.array([1.0, 2.0]), dtype="float64", requires_grad=True)
+    with pytest.raises(AssertionError, match=r"gradient of input 0 is wrong in 2 of 2 places; worst at \(1,\)"):
+        cnnx.testing.gradcheck(wrong, x)
+    assert not cnnx.testing.gradcheck(wrong, x, raise_exception=False)

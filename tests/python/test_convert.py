@@ -288,7 +288,7 @@ def test_modes_are_restored_and_nothing_is_recorded():
         ),
         (
             lambda: sliding_scores(_LENET, cnnx.zeros(1, 1, 40, 40), 0, (1, 32, 32)),
-            "must divide the net's own, 4; got 0.",
+            "stride must be an integer of at least 1; got 0.",
         ),
         (
             lambda: sliding_scores(_LENET, cnnx.zeros(1, 40, 40)),
@@ -371,3 +371,23 @@ def test_errors_of_conv_to_linear():
         conv_to_linear(cnnx.Conv2d(1, 64, 3, padding=1), (1, 224, 224))
     with pytest.raises(ValueError, match="expected 2 input channels"):
         conv_to_linear(cnnx.Conv2d(2, 1, 3), (1, 8, 8))
+
+
+def test_images_and_numbers_of_numpy():
+    net = cnnx.models.lenet5().eval()
+    images = np.random.default_rng(0).normal(size=(1, 1, 40, 36))  # float64, as NumPy makes them
+    expected = cnnx.convert.sliding_scores(net, cnnx.tensor(images, dtype="float32"), 2, (1, 32, 32))
+    shape = np.array([1, 32, 32])
+    scores = cnnx.convert.sliding_scores(net, images, np.int64(2), shape)
+    assert scores.dtype == cnnx.float32
+    np.testing.assert_array_equal(scores.numpy(), expected.numpy())
+    assert cnnx.convert.sliding_scores(net, images, (np.int32(4), 2), shape).shape == (1, 10, 3, 3)
+    assert cnnx.convert.conv_to_linear(net[0], shape).in_features == 1024
+
+
+def test_a_model_without_values_is_converted_anywhere():
+    with cnnx.Device("meta"):
+        net = cnnx.models.lenet5()
+    made = cnnx.convert.linear_to_conv(net, (1, 32, 32))
+    assert all(parameter.device.type == "meta" for parameter in made.parameters())
+    assert cnnx.analysis.summary(made, (1, 48, 40)).rows[-1].output_shape == (10, 5, 3)

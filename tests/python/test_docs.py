@@ -28,12 +28,17 @@ def _code_alone(text: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_examples_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = _code_alone(page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    code = _code_alone(text)
+    if "cnnx.viz" in code:
+        pytest.importorskip("matplotlib")
     test = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
     failures: list[str] = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
     runner.run(test, out=failures.append)
     assert not failures, "".join(failures)
+    shown = re.findall(r"!\[.+?\]\((\S+?)\)|<iframe [^>]*src=\"(.+?)\"", text)
+    assert {"".join(names) for names in shown} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_python_of_the_readme(tmp_path, monkeypatch, capsys):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,38 @@ def test_examples_of_bound_functions():
 def test_everything_public_is_documented():
     missing = [str(value) for value in _bound_objects() if not (value.__doc__ or "").strip()]
     assert not missing
+
+
+def test_public_functions_have_arguments_and_an_example():
+    names = [
+        "functional",
+        "init",
+        "memory",
+        "optim",
+        "analysis",
+        "convert",
+        "data",
+        "models",
+        "patterns",
+        "testing",
+        "viz",
+        "weights",
+    ]
+    modules = [cnnx, *(getattr(cnnx, name) for name in names)]
+    functions = {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in modules
+        for name in getattr(module, "__all__", [])
+        if inspect.isroutine(getattr(module, name))
+    }
+    assert len(functions) > 100
+    for name, function in functions.items():
+        text = inspect.getdoc(function) or ""
+        has_arguments = not re.search(r"^\w+\(\)", text) and "(self)" not in text
+        if not text.startswith(name.rsplit(".", 1)[-1] + "("):
+            has_arguments = bool(inspect.signature(function).parameters)
+        assert "Example:" in text, name
+        assert "Args:" in text or not has_arguments, name
 
 
 def test_exports_exist():

@@ -281,3 +281,14 @@ def test_architecture_with_too_many_children_is_refused(tmp_path):
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(ValueError, match="Sequential has more than 10000 children"):
         cnnx.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_write_protected_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        for write in (cnnx.save, lambda module, path: cnnx.save_state(module.state_dict(), path)):
+            with pytest.raises(PermissionError, match=r"\[save\] the folder .* is write-protected"):
+                write(cnnx.Linear(1, 1), tmp_path / "linear.safetensors")
+    finally:
+        tmp_path.chmod(0o700)

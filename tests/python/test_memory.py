@@ -1,11 +1,10 @@
-"""The allocator's books, the "meta" device, predicted memory, the workspace limit, checkpointing."""
+"""The allocator's books, the "meta" device, predicted memory, the workspace limit."""
 
 from __future__ import annotations
 
 import copy
 import gc
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -330,41 +329,6 @@ def test_memory_stays_flat_over_random_shapes() -> None:
     assert late < 1.05 * early + 2**20
 
 
-# ---- Checkpointing
-
-
-def trained(model: cnnx.Module, steps: int = 3) -> dict[str, np.ndarray]:
-    cnnx.manual_seed(7)
-    x = cnnx.randn(4, 3, 16, 16)
-    optimizer = cnnx.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    values = {}
-    for step in range(steps):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), cnnx.tensor([0, 1, 2, 3], dtype="int64"))
-        loss.backward()
-        values |= {f"{step}.{name}": p.grad.numpy().copy() for name, p in model.named_parameters()}
-        optimizer.step()
-    return values | {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
-
-
-def dropout_net() -> cnnx.Sequential:
-    cnnx.manual_seed(5)
-    inner = cnnx.Sequential(
-        cnnx.Conv2d(3, 8, 3, padding=1), cnnx.BatchNorm2d(8), cnnx.ReLU(), cnnx.Dropout(0.4), cnnx.Conv2d(8, 8, 3)
-    )
-    return cnnx.Sequential(inner, cnnx.Dropout(0.2), cnnx.Flatten(), cnnx.Linear(8 * 14 * 14, 4))
-
-
-def test_checkpointing_changes_nothing_but_memory() -> None:
-    plain, checkpointed = dropout_net(), dropout_net()
-    assert cnnx.checkpoint(checkpointed[0]) is checkpointed[0]
-    expected, got = trained(plain), trained(checkpointed)
-    assert expected.keys() == got.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(got[name], value, err_msg=name)
-    assert int(got["0.1.num_batches_tracked"]) == 3
-
-
 def test_checkpointing_saves_memory_and_the_report_knows() -> None:
     def deep() -> cnnx.Sequential:
         return cnnx.Sequential(
@@ -385,56 +349,3 @@ def test_checkpointing_saves_memory_and_the_report_knows() -> None:
     plain, saving = (memory_report(make(), (3, 32, 32), 64) for make in (deep, checkpointed))
     assert saving.activations < 0.7 * plain.activations
     assert saving.peak == real_peaks(checkpointed, (3, 32, 32), 64, "train")[0]
-
-
-def test_checkpointed_python_module_and_gradient_of_the_input() -> None:
-    cnnx.manual_seed(2)
-    block = PythonNet().eval()
-    x = cnnx.randn(2, 3, 8, 8, requires_grad=True)
-    block(x).sum().backward()
-    expected = x.grad.numpy().copy()
-    x.grad = None
-    cnnx.checkpoint(block)
-    y = block(x)
-    y.sum().backward(retain_graph=True)
-    np.testing.assert_array_equal(x.grad.numpy(), expected)
-    y.sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), 2 * expected)
-    with cnnx.no_grad():
-        assert not block(x).requires_grad
-
-
-def test_checkpointed_module_outlives_its_names() -> None:
-    x = cnnx.randn(2, 3, 8, 8, requires_grad=True)
-    y = cnnx.checkpoint(PythonNet())(x).sum()
-    gc.collect()
-    y.backward()
-    assert x.grad is not None
-
-
-def test_checkpointed_is_copied_and_pickled() -> None:
-    model = cnnx.Sequential(cnnx.checkpoint(cnnx.Linear(2, 2)))
-    assert copy.deepcopy(model)[0].checkpointed
-    assert pickle.loads(pickle.dumps(model))[0].checkpointed
-    assert not cnnx.Linear(2, 2).checkpointed
-
-
-class _Impatient(cnnx.Module):
-    """Draws more random numbers at each call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
-        self.calls += 1
-        for _ in range(self.calls):
-            x = F.dropout(x, 0.5, True)
-        return x
-
-
-def test_checkpoint_refuses_what_it_cannot_repeat() -> None:
-    x = cnnx.ones(4, 4, requires_grad=True)
-    y = cnnx.checkpoint(_Impatient())(x).sum()
-    with pytest.raises(RuntimeError, match="drew more random numbers the second time"):
-        y.backward()

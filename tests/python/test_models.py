@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import HAS_TORCH, needs_torch, randoms
+from helpers import HAS_TORCH, meta_model, needs_torch, randoms
 
 import cnnx
 from cnnx import models
@@ -29,9 +29,12 @@ def _count(model: cnnx.Module) -> int:
         (lambda: models.alexnet(variant="notes", groups=2), 60_965_224),
         (models.zfnet, 107_627_624),
         (models.vgg11, 132_863_336),
+        (models.vgg13, 133_047_848),
         (models.vgg16, 138_357_544),
+        (models.vgg19, 143_667_240),
         (lambda: models.vgg11(batch_norm=True), 132_868_840),
         (lambda: models.vgg16(batch_norm=True), 138_365_992),
+        (lambda: models.vgg19(batch_norm=True), 143_678_248),
         (models.resnet18, 11_689_512),
         (models.resnet34, 21_797_672),
         (models.resnet50, 25_557_032),
@@ -44,7 +47,27 @@ def _count(model: cnnx.Module) -> int:
     ],
 )
 def test_parameter_counts(make, count):
-    assert _count(make()) == count
+    with cnnx.Device("meta"):
+        assert _count(make()) == count
+
+
+def test_what_the_notes_say_of_the_case_studies():
+    def of_kind(name, kind, **options):
+        return [module for module in meta_model(name, **options).modules() if isinstance(module, kind)]
+
+    alex, zf = of_kind("alexnet", cnnx.Conv2d, variant="notes"), of_kind("zfnet", cnnx.Conv2d)
+    assert (zf[0].kernel_size, zf[0].stride) < (alex[0].kernel_size, alex[0].stride)  # smaller on the first layer
+    assert all(z.out_channels > a.out_channels for z, a in zip(zf[2:], alex[2:], strict=True))  # larger in the middle
+    vgg = of_kind("vgg16", cnnx.Conv2d | cnnx.Linear)
+    assert len(vgg) == 16
+    assert {layer.kernel_size for layer in vgg if isinstance(layer, cnnx.Conv2d)} == {(3, 3)}
+    assert {(pool.kernel_size, pool.stride) for pool in of_kind("vgg16", cnnx.MaxPool2d)} == {((2, 2), (2, 2))}
+    for name in ("googlenet", "resnet50"):  # average pooling and one linear layer where AlexNet has three
+        assert len(of_kind(name, cnnx.Linear)) == 1
+        assert len(of_kind(name, cnnx.AdaptiveAvgPool2d)) == 1
+    assert len(of_kind("googlenet", cnnx.Concat)) == 9  # Inception modules
+    assert len(of_kind("resnet50", cnnx.Residual)) == 16
+    assert len(of_kind("resnet50", cnnx.BatchNorm2d)) == len(of_kind("resnet50", cnnx.Conv2d))
 
 
 def test_first_layer_of_the_notes():

@@ -312,3 +312,10 @@ def test_pattern_of_a_real_net_trains():
     cnnx.fit(model, train, epochs=3, lr=0.02)
     assert cnnx.evaluate(model, test).accuracy > 0.9
     assert np.isfinite(cnnx.predict(model, test.images)).all()
+
+
+def test_integers_of_numpy():
+    options = {"input_shape": np.array([3, 8, 8]), "classes": np.int64(2), "filters": np.int32(4), "N": np.uint8(2)}
+    made = cnnx.pattern("INPUT -> CONV*N -> FC", **options)
+    assert repr(made) == repr(cnnx.pattern("INPUT -> CONV*2 -> FC", input_shape=(3, 8, 8), classes=2, filters=4))
+    assert cnnx.pattern_of(made, input_shape=np.array([3, 8, 8])) == "INPUT -> CONV3-4*2 -> FC2"

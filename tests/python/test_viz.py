@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -312,6 +313,21 @@ def test_architecture_draws_every_volume():
 
 
 # ---- What they share
+
+
+def test_names_are_drawn_as_they_are():
+    names = [*"abcdefgh", "$x$", "\\frac $"]
+    figure = viz.confusion_matrix(np.eye(10, dtype=int), names)
+    figure.savefig(io.BytesIO())
+    drawn = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert drawn[-2:] == [r"\$x\$", r"\frac \$"]  # for matplotlib: dollars and no formulas
+    net = cnnx.models.lenet5()
+    for picture in (
+        viz.saliency(net, np.eye(32), 8, classes=names),
+        viz.activation_maps(net, np.eye(32), classes=names, top=10),
+        viz.architecture(net, (1, 32, 32), name="$\\frac$"),
+    ):
+        picture.savefig(io.BytesIO())
 
 
 def test_axes_of_the_caller():

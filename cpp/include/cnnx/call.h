@@ -7,6 +7,9 @@
 //   };
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "cnnx/module.h"
 
 namespace cnnx {
@@ -15,6 +18,8 @@ namespace cnnx {
 class CNNX_API Call {
  public:
   explicit Call(const Module& module);
+  /// A call at another time than its caller's, from where it had this path: of a module that is computed again.
+  Call(const Module& module, std::string path);
   ~Call();
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -44,6 +49,7 @@ class CNNX_API Call {
   const Module& module_;
   std::span<const Tensor> inputs_;
   const Call* outer_;
+  std::optional<std::string> path_;
 };
 
 /// While one lives, it is told of every call on the thread that made it.

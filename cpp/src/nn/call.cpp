@@ -22,22 +22,53 @@ std::string shapes(std::span<const Tensor> tensors) {
   return text;
 }
 
-/// Calls forward() without a record and runs it again in the backward pass.
+/// What a second run depends on beside its input.
+class ModuleState {
+ public:
+  explicit ModuleState(const Module& module) : modes_(modes(module)) {
+    for (const Tensor& parameter : module.parameters()) values_.push_back(save(parameter));
+  }
+
+  /// Raises std::runtime_error if it is not what it was.
+  void check_unchanged(const char* op, const Module& module) const {
+    for (const Saved& value : values_) value.get(op);
+    check<std::runtime_error>(modes(module) == modes_, op,
+                              "the module was put into another mode, by train() or eval(), after its forward pass. Run "
+                              "backward before.");
+  }
+
+ private:
+  static std::vector<bool> modes(const Module& module) {
+    std::vector<bool> found{module.training()};
+    for (const auto& [name, inner] : module.named_descendants()) found.push_back(inner->training());
+    return found;
+  }
+
+  std::vector<bool> modes_;
+  std::vector<Saved> values_;
+};
+
+/// Rehearses forward() and runs it again in the backward pass.
 Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
   constexpr const char* kOp = "checkpoint";
   const auto streams = std::make_shared<StreamTape>();
+  const ModuleState state(*module);
   Tensor y;
   {
-    const NoGradGuard no_grad;
+    const RehearsalGuard rehearsal;
     const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kRecord);
     y = module->forward(x).detach();
   }
   const bool need_x = x.requires_grad();
+  const std::string path = Call::current() ? Call::current()->path() : "";
   return record(kOp, y, {&x}, [=, saved_x = save(x)](const Tensor& gy) -> Gradients {
+    state.check_unchanged(kOp, *module);
     Tensor input = saved_x.get(kOp).detach();
     input.set_requires_grad(need_x);
     const RecomputeGuard recompute;
     const Tensor again = [&] {
+      Call call(*module, path);
+      call.set_inputs({&input, 1});
       const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kReplay);
       return module->forward(input);
     }();
@@ -73,6 +104,7 @@ Tensor ModulePtr::operator()(const Tensor& x) const {
 // ---- Call
 
 Call::Call(const Module& module) : module_(module), outer_(std::exchange(innermost, this)) {}
+Call::Call(const Module& module, std::string path) : Call(module) { path_ = std::move(path); }
 Call::~Call() { innermost = outer_; }
 
 const Call* Call::current() { return innermost; }
@@ -87,6 +119,7 @@ void Call::leave(std::span<const Tensor> outputs) const {
 }
 
 std::string Call::path() const {
+  if (path_) return *path_;
   if (!outer_) return {};
   const std::string before = outer_->path(), name = outer_->module_.name_of(module_);
   return before.empty() ? name : before + "." + name;

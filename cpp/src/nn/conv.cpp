@@ -1,46 +1,18 @@
 // Conv2d.
-#include "check.h"
-#include "nn/fields.h"
-#include "nn/init.h"
+#include "nn/filters.h"
 
 namespace cnnx {
 
-void visit(FieldVisitor& visitor, Conv2dArgs& args) {
-  visitor.field("in_channels", args.in_channels);
-  visitor.field("out_channels", args.out_channels);
-  visitor.field("kernel_size", args.kernel_size);
-  visitor.field("stride", args.options.stride);
-  visitor.field("padding", args.options.padding);
-  visitor.field("dilation", args.options.dilation);
-  visitor.field("groups", args.options.groups);
-  visitor.field("bias", args.options.bias);
-  visitor.field("fit", args.options.fit);
-  visitor.field("dtype", args.options.dtype);
-}
+void visit(FieldVisitor& visitor, Conv2dArgs& args) { visit_filters(visitor, args); }
 
 Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel_size, const Conv2dOptions& options)
     : Layer(Args{in_channels, out_channels, kernel_size, options}) {
   constexpr const char* kOp = "Conv2d";
-  check_positive(kOp, "in_channels", in_channels);
-  check_positive(kOp, "out_channels", out_channels);
-  check_positive(kOp, "groups", options.groups);
-  for (const auto& [name, pair] : {std::pair("kernel_size", kernel_size), std::pair("stride", options.stride),
-                                   std::pair("dilation", options.dilation)}) {
-    check_positive(kOp, name, std::min(pair.h, pair.w));
-  }
-  const Padding& padding = options.padding;
-  check(std::min({padding.top, padding.bottom, padding.left, padding.right}) >= 0, kOp,
-        "padding must not be negative; got ({}, {}, {}, {}).", padding.top, padding.bottom, padding.left,
-        padding.right);
-  check(in_channels % options.groups == 0 && out_channels % options.groups == 0, kOp,
-        "groups must divide in_channels and out_channels; got groups {}, in_channels {}, out_channels {}.",
-        options.groups, in_channels, out_channels);
-  check(!padding.is_same || options.stride == Pair(1), kOp,
+  check_filters(kOp, args_);
+  check(!options.padding.is_same || options.stride == Pair(1), kOp,
         "padding=\"same\" needs stride 1; got {}. Give the padding as a number.", options.stride);
-  const Shape shape{out_channels, in_channels / options.groups, kernel_size.h, kernel_size.w};
-  const double fan_in = static_cast<double>(shape[1]) * static_cast<double>(shape[2]) * static_cast<double>(shape[3]);
-  register_parameter("weight", default_parameter(shape, fan_in, options.dtype));
-  register_parameter("bias", options.bias ? default_parameter({out_channels}, fan_in, options.dtype) : Tensor());
+  register_filters(*this, {out_channels, in_channels / options.groups, kernel_size.h, kernel_size.w},
+                   options.bias ? Shape{out_channels} : Shape{}, options.dtype);
 }
 
 ConvOptions Conv2d::conv_options() const {

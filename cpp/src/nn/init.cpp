@@ -69,11 +69,13 @@ void constant_(Tensor& tensor, double value) { tensor.detach().fill_(value); }
 
 void uniform_(Tensor& tensor, double low, double high) {
   check(low <= high, "uniform_", "low must not exceed high; got {} and {}.", low, high);
+  check(std::isfinite(low) && std::isfinite(high), "uniform_", "bounds must be finite; got {} and {}.", low, high);
   fill_uniform(tensor, low, high);
 }
 
 void normal_(Tensor& tensor, double mean, double std) {
   check(std >= 0, "normal_", "std must not be negative; got {}.", std);
+  check(std::isfinite(mean) && std::isfinite(std), "normal_", "mean and std must be finite; got {} and {}.", mean, std);
   fill_normal(tensor, mean, std);
 }
 

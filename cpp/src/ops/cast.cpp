@@ -41,7 +41,10 @@ Tensor Tensor::to(DType target) const {
 Tensor Tensor::to(Device target) const {
   if (target == device()) return *this;
   if (target.is_cuda()) raise_no_cuda();
-  check(target.is_meta(), "to", "a tensor on \"meta\" has a shape but no values; got device \"{}\".", target);
+  check(target.is_meta(), "to",
+        "a tensor on \"meta\" has a shape but no values; got device \"{}\". In dry runs, such as those of "
+        "cnnx.analysis, forward() cannot read values.",
+        target);
   return empty(shape(), {dtype(), target});
 }
 

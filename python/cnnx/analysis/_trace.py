@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .. import _core
+from .._arguments import check_input_shape, check_module
 from .._core import Device, Module, Tensor
 from .._modes import no_grad
 
@@ -20,19 +21,6 @@ ACTIVATIONS, PARAMETERS, GRADIENTS, OPTIMIZER, BATCH, WORKSPACE = range(6)
 
 #: The books of the "meta" device are the process's: one dry run at a time.
 LOCK = threading.RLock()
-
-
-def check_input_shape(op: str, input_shape: Sequence[int]) -> Shape:
-    """The shape of one image, (channels, height, width) for convnets, as a tuple of positive integers."""
-    try:
-        shape = tuple(int(size) for size in input_shape)
-    except (TypeError, ValueError):
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise ValueError(
-            f"[{op}] input_shape must be the shape of one image without the batch, such as (3, 224, 224); got {input_shape!r}."
-        )
-    return shape
 
 
 def meta_copy(model: Module) -> Module:
@@ -119,8 +107,7 @@ def dry_run() -> Iterator[None]:
 
 def trace(op: str, model: Module, input_shape: Sequence[int], training: bool = False) -> Call:
     """Runs a copy of the model without values on one image, and returns the call of the model with those inside it."""
-    if not isinstance(model, Module):
-        raise TypeError(f"[{op}] expected a Module; got {type(model).__name__}.")
+    check_module(op, model)
     shape = check_input_shape(op, input_shape)
     with dry_run(), no_grad():
         twin = meta_copy(model).train(training)

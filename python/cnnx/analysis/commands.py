@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from cnnx.analysis import check_sizes, memory_report, suggest_batch_size
 from cnnx.analysis import summary as summarize
 from cnnx.analysis._units import format_bytes
 
-__all__ = ["check", "memory", "resolve_model", "summary"]
+__all__ = ["check", "memory", "resolve_model", "summary", "zoo_model"]
 
 Shape = tuple[int, ...]
 
@@ -50,6 +52,12 @@ def _saved_input(path: Path) -> Shape | None:
     return form.channels, form.height, form.width
 
 
+def zoo_model(name: str) -> Callable[[], cnnx.Module] | None:
+    """The function of ``cnnx.models`` that makes a model, by its name in small or capital letters."""
+    make: Callable[[], cnnx.Module] | None = getattr(cnnx.models, name.lower(), None)
+    return make if name.lower() in cnnx.models.__all__ else None
+
+
 def resolve_model(name: str, input_text: str | None) -> tuple[cnnx.Module, Shape]:
     """The model of a name in ``cnnx.models``, of a pattern or of a saved file, and the shape of its images.
 
@@ -59,18 +67,21 @@ def resolve_model(name: str, input_text: str | None) -> tuple[cnnx.Module, Shape
         ValueError: for an unknown name, or where the shape of the images is neither given nor known.
     """
     shape = _parse_input(input_text) if input_text is not None else None
-    if _ARROW in name:
+    if _ARROW in name or name.strip().upper() == "INPUT":
         shape = shape or (3, 224, 224)
         with cnnx.Device("meta"):
             model: cnnx.Module = cnnx.pattern(name, input_shape=shape)
         return model, shape
-    if name in cnnx.models.__all__ and name[0].islower():
+    make = zoo_model(name)
+    if make is not None:
         with cnnx.Device("meta"):
-            return getattr(cnnx.models, name)(), shape or _INPUTS.get(name, (3, 224, 224))
+            return make(), shape or _INPUTS.get(name.lower(), (3, 224, 224))
     path = Path(name)
-    if not path.exists():
-        known = ", ".join(each for each in cnnx.models.__all__ if each[0].islower())
-        raise ValueError(f"[cnnx] there is neither a model nor a file {name!r}. Models are {known}.")
+    if not path.is_file():
+        known = [each for each in cnnx.models.__all__ if each.islower()]
+        near = get_close_matches(name.lower(), known, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise ValueError(f"[cnnx] there is neither a model nor a file {name!r}. {hint}Models are {', '.join(known)}.")
     shape = shape or _saved_input(path)
     if shape is None:
         raise ValueError(f"[cnnx] {name} does not say which images it takes. Give --input, such as 3x224x224.")

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import _core, functional, optim
+from .._arguments import check_input_shape, check_integer, check_module, describe
 from .._core import Module, Tensor
 from .._modes import no_grad
-from ._trace import BATCH, OPTIMIZER, check_input_shape, dry_run, input_dtype, meta_copy, shape_of
+from ._trace import BATCH, OPTIMIZER, dry_run, input_dtype, meta_copy, shape_of
 from ._units import format_bytes, parse_bytes
 
 __all__ = ["MemoryReport", "memory_report", "suggest_batch_size"]
@@ -45,6 +46,12 @@ class MemoryReport:
         batch: images and targets.
         parameter_bytes: parameters alone, without rounding.
         state_bytes: what parameters, all their gradients and the optimizer's state come to between steps.
+
+    Example:
+        >>> import cnnx
+        >>> report = cnnx.analysis.memory_report(cnnx.models.lenet5(), (1, 32, 32), batch_size=8, mode="infer")
+        >>> report.gradients, report.optimizer, report.to_dict()["parts"] == report.parts
+        (0, 0, True)
     """
 
     mode: str
@@ -104,7 +111,14 @@ def _check_mode(op: str, mode: str) -> None:
 
 
 def _scores(outputs: Any) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else [x for x in outputs if isinstance(x, Tensor)]
+    several = outputs if isinstance(outputs, tuple | list) else [outputs]
+    found = [x for x in several if isinstance(x, Tensor)]
+    if not found:
+        raise TypeError(
+            f"[memory_report] the model must return a tensor, or a tuple of them; got {describe(outputs)}. For other outputs "
+            "pass loss=..."
+        )
+    return found
 
 
 def _targets(outputs: Any) -> Tensor:
@@ -126,9 +140,13 @@ def _train(
 ) -> int:
     """A few steps of the usual loop; returns the bytes that live between steps."""
     optimizer = make(model.parameters())
+    if not isinstance(optimizer, optim.Optimizer):
+        raise TypeError(f"[memory_report] the function optimizer must return an Optimizer; got {describe(optimizer)}.")
     for _ in range(_STEPS):
         optimizer.zero_grad()
         loss = loss_of(model(x), targets)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"[memory_report] the function loss must return a tensor; got {describe(loss)}.")
         loss.backward()
         with _core._MemoryKind(OPTIMIZER):
             optimizer.step()
@@ -189,10 +207,12 @@ def memory_report(
     shape = check_input_shape(op, input_shape)
     _check_mode(op, mode)
     make = _make_optimizer(op, optimizer)
-    if not isinstance(model, Module):
-        raise TypeError(f"[{op}] expected a Module; got {type(model).__name__}.")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"[{op}] batch_size must be at least 1; got {batch_size!r}.")
+    batch_size = check_integer(op, "batch_size", batch_size)
+    check_module(op, model)
+    if loss is not None and not callable(loss):
+        raise TypeError(f"[{op}] loss must be a function of (outputs, targets); got {describe(loss)}.")
+    if mode == "train" and not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f'[{op}] the model has no parameters to train. Use mode="infer".')
     with dry_run():
         _core._empty_cache("meta")
         before: dict[str, Any] = _core._memory_stats("meta")
@@ -255,6 +275,8 @@ def suggest_batch_size(
     """
     op = "suggest_batch_size"
     limit = parse_bytes(op, memory)
+    largest = check_integer(op, "largest", largest)
+    check_module(op, model)
 
     def needed(batch: int) -> int:
         return memory_report(model, input_shape, batch, optimizer, mode, loss).resident

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
 
+from .._arguments import check_integer
 from .._core import Module
+from ._axis import AxisField, IrregularError, adaptive, resampled, sliding, transposed
 from ._trace import Call, trace
 
-__all__ = ["AxisField", "ReceptiveField", "receptive_field", "receptive_fields"]
+__all__ = ["ReceptiveField", "receptive_field", "receptive_fields"]
 
 _POINTWISE = {
     *("ReLU", "LeakyReLU", "Sigmoid", "Tanh", "SiLU", "GELU", "Identity", "Dropout", "Dropout2d", "BatchNorm2d"),
@@ -22,47 +24,6 @@ _ADAPTIVE = {"AdaptiveAvgPool2d", "AdaptiveMaxPool2d"}
 _PADS = {"ZeroPad2d", "ReflectionPad2d"}
 
 
-@dataclass(frozen=True)
-class AxisField:
-    """Along one axis, output i of `count` sees the pixels from start + i * stride to start + i * stride + size - 1."""
-
-    size: int
-    stride: Fraction
-    start: Fraction
-    count: int
-
-    @property
-    def center(self) -> Fraction:
-        """The middle of the first output's field."""
-        return self.start + Fraction(self.size - 1, 2)
-
-    def through(self, kernel: int, stride: int, dilation: int, pad: int, count: int) -> AxisField:
-        """Behind a layer that slides a window over these outputs."""
-        size = self.size + (kernel - 1) * dilation * self.stride
-        return AxisField(_up(size), self.stride * stride, self.start - pad * self.stride, count)
-
-    def through_all(self) -> AxisField:
-        """Behind a layer whose outputs see all of these outputs."""
-        return self.through(self.count, 1, 1, 0, 1)
-
-    def through_transposed(self, kernel: int, stride: int, dilation: int, pad: int, count: int) -> AxisField:
-        """Behind a transposed convolution: output o sees the inputs i with o = i * stride - pad + k * dilation."""
-        taps = -(-((kernel - 1) * dilation + 1) // stride)
-        size = self.size + (taps - 1) * self.stride
-        first = Fraction(pad - (kernel - 1) * dilation, stride)
-        return AxisField(_up(size), self.stride / stride, self.start + first * self.stride, count)
-
-    def joined(self, other: AxisField) -> AxisField:
-        """Both, at the first output."""
-        start = min(self.start, other.start)
-        stop = max(self.start + self.size, other.start + other.size)
-        return AxisField(_up(stop - start), max(self.stride, other.stride), start, self.count)
-
-
-def _up(value: Fraction | int) -> int:
-    return -(-Fraction(value).numerator // Fraction(value).denominator)
-
-
 def _number(value: Fraction) -> int | float:
     return int(value) if value.denominator == 1 else float(value)
 
@@ -72,10 +33,11 @@ class ReceptiveField:
     """What a value of a layer sees of the image, height before width.
 
     Attributes:
-        size: rows and columns of the field.
+        size: rows and columns of the field; of the largest, where upsampling makes neighbours see different numbers of pixels.
         stride: by how many pixels the fields of neighbouring values lie apart.
         start: the first pixel that the first value sees; negative in the padding.
-        center: the middle of the first value's field.
+        center: the middle of the first value's field. Where upsampling gives neighbours the same field, and their middles so
+            lie unevenly, it is such that center + i * stride is off as little as possible.
         notes: where the plain rule needed an assumption, or branches do not line up.
     """
 
@@ -84,10 +46,38 @@ class ReceptiveField:
     start: tuple[int | float, int | float]
     center: tuple[int | float, int | float]
     notes: tuple[str, ...] = ()
+    _axes: tuple[AxisField, ...] = field(default=(), repr=False, compare=False)
+
+    def pixels(self, row: int, column: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The first and last row, and the first and last column, that the value at (row, column) sees.
+
+        What lies outside of the image is padding. A value that sees nothing, as a transposed convolution whose stride is
+        larger than its filter makes them, has a last row or column before the first.
+
+        Args:
+            row: of the value in the layer's output.
+            column: likewise.
+
+        Returns:
+            Two pairs, each of the first and the last.
+
+        Raises:
+            ValueError: for a value that the output does not have.
+
+        Example:
+            >>> import cnnx
+            >>> up = cnnx.Sequential(cnnx.Conv2d(1, 1, 3, padding=1), cnnx.Upsample(scale_factor=2, mode="bilinear"))
+            >>> field = cnnx.analysis.receptive_field(up, (1, 16, 16))
+            >>> field.size, field.stride, field.pixels(8, 9)
+            ((4, 4), (0.5, 0.5), ((2, 5), (3, 6)))
+        """
+        h, w = self._axes
+        row = check_integer("receptive_field", "row", row, 0, h.count - 1)
+        return h.pixels(row), w.pixels(check_integer("receptive_field", "column", column, 0, w.count - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("_")}
 
     def __str__(self) -> str:
         text = f"{self.size[0]}x{self.size[1]} pixels, stride {self.stride[0]}x{self.stride[1]}, "
@@ -101,11 +91,34 @@ class _Field:
     w: AxisField
     notes: tuple[str, ...] = ()
 
-    def public(self) -> ReceptiveField:
-        def pair(name: str) -> tuple[int | float, int | float]:
-            return _number(Fraction(getattr(self.h, name))), _number(Fraction(getattr(self.w, name)))
+    @property
+    def axes(self) -> tuple[AxisField, AxisField]:
+        return self.h, self.w
 
-        return ReceptiveField((self.h.size, self.w.size), pair("stride"), pair("start"), pair("center"), self.notes)
+    def public(self) -> ReceptiveField:
+        def pair(values: list[Fraction]) -> tuple[int | float, int | float]:
+            return _number(values[0]), _number(values[1])
+
+        return ReceptiveField(
+            (max(self.h.sizes), max(self.w.sizes)),
+            pair([axis.stride for axis in self.axes]),
+            (self.h.first[0], self.w.first[0]),
+            pair([axis.center for axis in self.axes]),
+            self.notes,
+            self.axes,
+        )
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all values see as many pixels."""
+        return all(len(set(axis.sizes)) == 1 for axis in self.axes)
+
+    def through(self, place: str, h: AxisField, w: AxisField) -> _Field:
+        """Behind a layer."""
+        behind = replace(self, h=self.h.through(h), w=self.w.through(w))
+        if behind.is_even or not self.is_even:
+            return behind
+        return behind.noting(f"fields behind {place} differ in size; the largest is given")
 
     def noting(self, note: str) -> _Field:
         return self if note in self.notes else replace(self, notes=(*self.notes, note))
@@ -129,51 +142,67 @@ def pads_before(module: Any) -> tuple[int, int]:
     return pair(padding)
 
 
-def _adaptive(axis: AxisField, outputs: int) -> tuple[AxisField, bool]:
-    """Windows from floor(i * n / m) to ceil((i + 1) * n / m); and whether they are all alike."""
-    n, m = axis.count, outputs
-    longest = max(-(-(i + 1) * n // m) - i * n // m for i in range(m))
-    size = axis.size + (longest - 1) * axis.stride
-    step = 1 if m == 1 else Fraction(n, m)  # as the convolution it would be on a larger image
-    return AxisField(_up(size), axis.stride * step, axis.start, m), n % m == 0 or longest == 1
+def _upsampling(module: Any, inputs: int, outputs: int, axis: int) -> AxisField:
+    """Of Upsample along one axis; the factor that was given counts, even where the size that it gives was rounded down."""
+    blends = module.mode == "bilinear"
+    if inputs == outputs:
+        return sliding(1, 1, 1, 0, outputs)
+    if module.align_corners:
+        step = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(1)
+        return resampled(step, Fraction(0), blends, outputs)
+    step = Fraction(inputs, outputs)
+    if module.scale_factor is not None:
+        factor = module.scale_factor
+        step = 1 / Fraction(factor[axis] if isinstance(factor, tuple) else factor).limit_denominator(1000)
+    return resampled(step, (step - 1) / 2 if blends else Fraction(0), blends, outputs)
 
 
-def _layer_field(call: Call, field: _Field) -> _Field | None:
-    """Behind a layer that calls no other; None for an unknown kind."""
+def _window_maps(call: Call) -> list[AxisField]:
+    """Of a layer that slides a window, along both axes."""
     module: Any = call.module
-    kind = call.type
-    shape = call.output_shape
-    if kind in _POINTWISE:
-        return field
-    if kind in _WHOLE_IMAGE_STATISTICS:
-        return field.noting(f"the statistics of {call.path or kind} depend on the whole image; they are not counted")
-    if kind == "Linear":
-        return replace(field, h=field.h.through_all(), w=field.w.through_all()) if len(shape) == 2 else None
+    kernel, stride = pair(module.kernel_size), module.stride
+    stride = kernel if stride is None else pair(stride)
+    dilation = pair(getattr(module, "dilation", 1))
+    pad = pads_before(module) if hasattr(module, "padding") else (0, 0)
+    make = transposed if call.type == "ConvTranspose2d" else sliding
+    return [make(kernel[i], stride[i], dilation[i], pad[i], call.output_shape[2 + i]) for i in (0, 1)]
+
+
+def _layer_maps(call: Call, field: _Field) -> list[AxisField] | None:
+    """Which values of its input a layer's values see, along both axes; None for an unknown kind."""
+    module: Any = call.module
+    kind, shape = call.type, call.output_shape
+    if kind == "Linear" and len(shape) == 2:
+        return [sliding(axis.count, 1, 1, 0, 1) for axis in field.axes]
     if len(shape) != 4:
         return None
     if kind in _WINDOWS or kind == "ConvTranspose2d":
-        kernel, stride = pair(module.kernel_size), module.stride
-        stride = kernel if stride is None else pair(stride)
-        dilation = pair(getattr(module, "dilation", 1))
-        pad = pads_before(module) if hasattr(module, "padding") else (0, 0)
-        method = AxisField.through_transposed if kind == "ConvTranspose2d" else AxisField.through
-        h = method(field.h, kernel[0], stride[0], dilation[0], pad[0], shape[2])
-        return replace(field, h=h, w=method(field.w, kernel[1], stride[1], dilation[1], pad[1], shape[3]))
+        return _window_maps(call)
     if kind in _ADAPTIVE:
-        (h, even_h), (w, even_w) = _adaptive(field.h, shape[2]), _adaptive(field.w, shape[3])
-        field = replace(field, h=h, w=w)
-        if even_h and even_w:
-            return field
-        return field.noting(f"the windows of {call.path or kind} differ in size; the largest is given")
+        return [adaptive(axis.count, shape[2 + i]) for i, axis in enumerate(field.axes)]
+    if kind == "Upsample":
+        return [_upsampling(module, axis.count, shape[2 + i], i) for i, axis in enumerate(field.axes)]
     if kind in _PADS:
         left, _, top, _ = module.padding if not isinstance(module.padding, int) else (module.padding,) * 4
-        h, w = field.h, field.w
-        return replace(
-            field,
-            h=replace(h, start=h.start - top * h.stride, count=shape[2]),
-            w=replace(w, start=w.start - left * w.stride, count=shape[3]),
-        )
+        return [sliding(1, 1, 1, int(before), shape[2 + i]) for i, before in enumerate((top, left))]
     return None
+
+
+def _layer_field(op: str, call: Call, field: _Field) -> _Field | None:
+    """Behind a layer that calls no other; None for an unknown kind."""
+    place = call.path or call.type
+    if call.type in _POINTWISE:
+        return field
+    if call.type in _WHOLE_IMAGE_STATISTICS:
+        return field.noting(f"the statistics of {place} depend on the whole image; they are not counted")
+    try:
+        maps = _layer_maps(call, field)
+        return field.through(place, *maps) if maps else None
+    except IrregularError:
+        raise ValueError(
+            f"[{op}] fields behind {place} follow no pattern that repeats within a few thousand values. Use whole factors for "
+            "upsampling, or sizes that divide."
+        ) from None
 
 
 def _join(path: str, fields: list[_Field]) -> _Field:
@@ -204,7 +233,7 @@ class _Follower:
         shape = root.input_shape
         if len(shape) != 4:
             raise ValueError(f"[{op}] a receptive field needs images (channels, height, width); got {shape[1:]}.")
-        h, w = (AxisField(1, Fraction(1), Fraction(0), count) for count in shape[2:])
+        h, w = (sliding(1, 1, 1, 0, count) for count in shape[2:])
         self.known[id(root.inputs[0])] = _Field(h, w)
         self.visit(root)
 
@@ -230,7 +259,7 @@ class _Follower:
         if known:
             return known[0]
         if call.is_layer:
-            result = _layer_field(call, field)
+            result = _layer_field(self.op, call, field)
         elif call.type == "Concat":
             result = _join(call.path, [self.of_call[id(inner)] for inner in call.calls])
         elif call.type == "Residual":
@@ -257,7 +286,9 @@ def receptive_field(model: Module, input_shape: Sequence[int] = (3, 224, 224)) -
 
     A layer whose window has F values, stride S and dilation D turns a field of size r whose neighbours lie j pixels apart
     into one of r + (F - 1) * D * j pixels, and j into S * j. Branches are joined: the field covers them all. A linear layer
-    sees all that is left, as the convolution it is equal to. The statistics of normalization layers are not counted.
+    sees all that is left, as the convolution it is equal to. Transposed convolution and upsampling divide j; what each single
+    value sees then differs from its neighbour's, and :meth:`ReceptiveField.pixels` tells it to the pixel. Padding layers shift
+    the field. The statistics of normalization layers are not counted.
 
     Args:
         model: built of the library's layers; modules written in Python may pass tensors from layer to layer.
@@ -285,7 +316,17 @@ def receptive_field(model: Module, input_shape: Sequence[int] = (3, 224, 224)) -
 
 
 def receptive_fields(model: Module, input_shape: Sequence[int] = (3, 224, 224)) -> dict[str, ReceptiveField]:
-    """The receptive field of every module, by its dotted name; see :func:`receptive_field`. "" is the model.
+    """The receptive field of every module.
+
+    Args:
+        model: as for :func:`receptive_field`.
+        input_shape: of one image, (channels, height, width).
+
+    Returns:
+        Fields by dotted name, in the order in which modules end; "" is the model.
+
+    Raises:
+        ValueError: as for :func:`receptive_field`.
 
     Example:
         >>> import cnnx

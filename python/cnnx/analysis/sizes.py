@@ -32,6 +32,12 @@ class Finding:
         message: what was found.
         reason: why the rule exists.
         suggestion: what to change.
+
+    Example:
+        >>> import cnnx
+        >>> [finding] = cnnx.analysis.check_sizes(cnnx.Sequential(cnnx.MaxPool2d(5)), (3, 20, 20))
+        >>> print(finding)
+        large-pool: 0: the pooling window is 5x5. A window larger than 3 throws away too much at once and usually costs accuracy. Use 2x2 with stride 2, or 3x3 with stride 2, more than once.
     """
 
     rule: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .._arguments import check_input_shape
 from .._core import Module
-from ._trace import Call, Shape, check_input_shape, shape_of, trace
+from ._trace import Call, Shape, shape_of, trace
 from ._units import format_bytes, format_count, format_volume
 from .receptive import ReceptiveField, follow, pair
 
@@ -35,6 +36,12 @@ class LayerRow:
         memory: bytes of the output.
         receptive_field: what one output value sees of the image; None where it cannot be followed.
         unshared_parameters: weights and biases if each output value had its own, for convolutions.
+
+    Example:
+        >>> import cnnx
+        >>> row = cnnx.analysis.summary(cnnx.models.lenet5(), (1, 32, 32)).rows[3]
+        >>> row.path, row.type, row.output_shape, row.parameters, row.receptive_field.size
+        ('3', 'Conv2d', (16, 10, 10), 2416, (14, 14))
     """
 
     path: str
@@ -55,10 +62,28 @@ class LayerRow:
         """Weights and biases."""
         return self.weights + self.biases
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        field = self.receptive_field
+        return asdict(replace(self, receptive_field=None)) | {"receptive_field": field and field.to_dict()}
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A model's layers in the order in which they run. ``str()`` and ``print`` give the table in the chosen style."""
+    """A model's layers in the order in which they run. ``str()`` and ``print`` give the table in the chosen style.
+
+    Attributes:
+        model: the class of the model.
+        input_shape: of one image.
+        rows: a :class:`LayerRow` each.
+        style: "table" or "notes".
+
+    Example:
+        >>> import cnnx
+        >>> table = cnnx.analysis.summary(cnnx.models.lenet5(), (1, 32, 32))
+        >>> table.parameters, table.flops, sum(row.activations for row in table.rows) == table.activations
+        (61706, 852370, True)
+    """
 
     model: str
     input_shape: Shape
@@ -111,7 +136,8 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """As plain data, with the totals."""
         names = ("activations", "weights", "biases", "parameters", "flops", "memory", "volume_values")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        plain = {"model": self.model, "input_shape": self.input_shape, "style": self.style}
+        return plain | {"rows": [row.to_dict() for row in self.rows]} | {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         return _notes_text(self) if self.style == "notes" else _table_text(self)

@@ -17,7 +17,22 @@ Labels = npt.NDArray[np.int64]
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Images with labels: ``len(dataset)`` and ``dataset[i] -> (image (C, H, W), label)``."""
+    """Images with labels: anything with a length whose items are (image (C, H, W), label).
+
+    Example:
+        >>> import numpy as np
+        >>> import cnnx
+        >>> class Stripes:
+        ...     def __len__(self):
+        ...         return 16
+        ...     def __getitem__(self, index):
+        ...         image = np.zeros((1, 4, 4), np.float32)
+        ...         image[:, :, index % 4] = 1
+        ...         return image, index % 4
+        >>> images, labels = next(iter(cnnx.data.DataLoader(Stripes(), batch_size=4)))
+        >>> images.shape, labels.tolist()
+        ((4, 1, 4, 4), [0, 1, 2, 3])
+    """
 
     def __len__(self) -> int:
         """Number of images."""

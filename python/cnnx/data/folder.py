@@ -39,6 +39,15 @@ def load_image(
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not an image, or a broken one; names the path.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> import cnnx
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (6, 4), "red").save(folder + "/red.png")
+        ...     cnnx.data.load_image(folder + "/red.png", size=(2, 3))[:, 0, 0].tolist()
+        [255, 0, 0]
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -106,6 +115,18 @@ class ImageFolder:
     Raises:
         FileNotFoundError: if there is no such folder.
         ValueError: for a folder without classes, an unknown class, or a class without a usable image.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> import cnnx
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("blue", "red"):
+        ...         pathlib.Path(folder, name).mkdir()
+        ...         Image.new("RGB", (6, 4), name).save(f"{folder}/{name}/image.png")
+        ...     data = cnnx.data.ImageFolder(folder)
+        ...     data.classes, len(data), data[1][0].shape, data[1][1]
+        (['blue', 'red'], 2, (3, 4, 6), 1)
     """
 
     def __init__(

@@ -24,7 +24,20 @@ __all__ = ["GoogLeNet", "GoogLeNetOutputs", "googlenet"]
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """Scores of the main head and, while training, of the two auxiliary ones; in torchvision's order."""
+    """Scores of the main head and, while training, of the two auxiliary ones; in torchvision's order.
+
+    Attributes:
+        logits: of the main head, (N, classes).
+        aux_logits2: of the head behind inception4d.
+        aux_logits1: of the head behind inception4a.
+
+    Example:
+        >>> import cnnx
+        >>> with cnnx.Device("meta"):
+        ...     scores = cnnx.models.googlenet(num_classes=5, aux_logits=True)(cnnx.zeros(2, 3, 224, 224))
+        >>> scores.logits.shape, scores.aux_logits1.shape
+        ((2, 5), (2, 5))
+    """
 
     logits: Tensor
     aux_logits2: Tensor
@@ -121,6 +134,14 @@ class GoogLeNet(Module):
 
     While training it returns a :class:`GoogLeNetOutputs`, in evaluation the scores. The paper adds 0.3 times each
     auxiliary loss to the main one.
+
+    Example:
+        >>> import cnnx
+        >>> with cnnx.Device("meta"):
+        ...     net = cnnx.models.googlenet(aux_logits=True).eval()
+        ...     scores = net(cnnx.zeros(1, 3, 224, 224))
+        >>> type(net).__name__, scores.shape
+        ('GoogLeNet', (1, 1000))
     """
 
     def __init__(self, num_classes: int, batch_norm: bool, dropout: float) -> None:

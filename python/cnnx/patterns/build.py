@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .._arguments import check_input_shape, check_integer
 from .._core import (
     BatchNorm2d,
     Conv2d,
@@ -211,23 +212,27 @@ def plan(
     """The layers of a pattern with their sizes, before any is made. Arguments as for :func:`pattern`."""
     if not isinstance(text, str):
         raise TypeError(f"[pattern] expected a string; got {type(text).__name__}.")
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(extent, int) and 1 <= extent < 2**31 for extent in shape):
-        raise ValueError(
-            f"[pattern] input_shape must be (channels, height, width), at least 1 each; got {input_shape}."
-        )
+    op = "pattern"
+    shape = check_input_shape(op, input_shape, axes=3)
     numbers = {"filters": filters, "growth": growth, "kernel_size": kernel_size, "hidden": hidden}
+    numbers = {name: check_integer(op, name, value) for name, value in numbers.items()}
+    counts = {name: check_integer(op, name, value, least=0) for name, value in repeats.items()}
     if classes is not None:
-        numbers["classes"] = classes
-    for name, value in {**numbers, **repeats}.items():
-        least = 0 if name in repeats else 1
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-            raise ValueError(f"[pattern] {name} must be an integer of at least {least}; got {value!r}.")
-    if not 0 <= dropout <= 1:
+        classes = check_integer(op, "classes", classes)
+    if not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
         raise ValueError(f"[pattern] dropout must lie in [0, 1]; got {dropout!r}.")
     source = Source(text)
-    steps = _without_input(source, parse(source, repeats))
-    planner = _Planner(source, shape, filters, growth, kernel_size, hidden, dropout, optional)
+    steps = _without_input(source, parse(source, counts))
+    planner = _Planner(
+        source,
+        shape,
+        filters=numbers["filters"],
+        growth=numbers["growth"],
+        kernel_size=numbers["kernel_size"],
+        hidden=numbers["hidden"],
+        rate=dropout,
+        optional=optional,
+    )
     try:
         planner.chain(steps)
     except _DoesNotFitError as error:

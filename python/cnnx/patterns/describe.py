@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .._arguments import check_input_shape
 from .._core import (
     AdaptiveAvgPool2d,
     BatchNorm2d,
@@ -80,16 +81,19 @@ class _Shapes:
     """Follows an empty batch through the layers that change its shape."""
 
     def __init__(self, input_shape: Sequence[int] | None) -> None:
-        self.batch = None if input_shape is None else zeros(0, *input_shape)
+        self.batch = None if input_shape is None else zeros(0, *check_input_shape("pattern_of", input_shape, axes=3))
 
-    def changes(self, module: Module) -> bool:
+    def changes(self, module: Module, place: str) -> bool:
         """Moves on behind the layer; whether the shape differs there. Yes if no shape is known."""
         if self.batch is None:
             return True
         before = self.batch.shape
         if isinstance(module, Conv2d | MaxPool2d | AdaptiveAvgPool2d | Flatten | Linear):
-            with no_grad():
-                self.batch = module(self.batch)
+            try:
+                with no_grad():
+                    self.batch = module(self.batch)
+            except ValueError as error:
+                raise ValueError(f'[pattern_of] input_shape does not fit layer "{place}": {error}') from None
         return before != self.batch.shape
 
 
@@ -99,12 +103,15 @@ def _tokens(model: Sequential, path: str, shapes: _Shapes) -> Iterator[str]:
         if type(module) is Sequential:
             yield from _tokens(module, f"{place}.", shapes)
             continue
-        changes = shapes.changes(module)
+        changes = shapes.changes(module, place)
         if not isinstance(module, Flatten | Identity) and (changes or not isinstance(module, AdaptiveAvgPool2d)):
             make = _NAMES.get(type(module))
             token = make(module) if make else None
             if token is None:
-                raise ValueError(f'[pattern_of] no pattern can say layer "{place}": {module!r}.')
+                hint = ""
+                if isinstance(module, AdaptiveAvgPool2d) and shapes.batch is None:
+                    hint = " Pass input_shape=...: where it changes nothing, it is left out."
+                raise ValueError(f'[pattern_of] no pattern can say layer "{place}": {module!r}.{hint}')
             yield token
 
 

@@ -20,7 +20,12 @@ COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 def check_available() -> None:
-    """Raises ImportError, which says what to install, if pictures cannot be drawn because matplotlib is missing."""
+    """Raises ImportError, which says what to install, if pictures cannot be drawn because matplotlib is missing.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.viz.check_available()
+    """
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -53,6 +58,11 @@ def draw(ax: Axes, pixels: Array) -> None:
     from matplotlib import colormaps
 
     ax.imshow(pixels, cmap=colormaps["gray"].with_extremes(bad="#cfe3f2"), vmin=0, vmax=1, interpolation="nearest")
+
+
+def literal(text: object) -> str:
+    """Text in which matplotlib finds no formula, for names that come from elsewhere."""
+    return str(text).replace("$", r"\$")
 
 
 def bare(ax: Axes) -> None:

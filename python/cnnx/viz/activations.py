@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
+from .._arguments import check_integer, check_names
 from .._core import Module, Tensor
 from .._modes import no_grad
-from ._figure import BLUE, Array, bare, draw, new_figure
+from ._figure import BLUE, Array, bare, draw, literal, new_figure
 from ._images import as_batch, as_image, check_model, mosaic, picture
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _Outputs:
 def _run(op: str, model: Module, image: object, layers: Sequence[str] | None) -> tuple[_Outputs, Array]:
     check_model(op, model)
     pixels = as_image(op, image)
-    wanted = {layers} if isinstance(layers, str) else set(layers) if layers is not None else None
+    wanted = set(check_names(op, "layers", layers)) if layers is not None else None
     for name in wanted or ():
         model.get_submodule(name)
     outputs = _Outputs(wanted)
@@ -113,7 +114,7 @@ def _draw_scores(ax: Axes, name: str, scores: Array, classes: Sequence[str] | No
     best = np.argsort(-scores, kind="stable")[:top]
     places = np.arange(len(best))
     ax.barh(places, scores[best], color=BLUE)
-    ax.set_yticks(places, [str(classes[i]) if classes is not None else str(i) for i in best], fontsize=7)
+    ax.set_yticks(places, [literal(classes[i] if classes is not None else i) for i in best], fontsize=7)
     ax.tick_params(axis="x", labelsize=7)
     ax.invert_yaxis()
     ax.axvline(0, color="black", linewidth=0.6)
@@ -171,8 +172,7 @@ def activation_maps(
 
     Source: CS231n notes, "Convolutional Neural Networks", the activations of an example architecture.
     """
-    if maps < 1 or top < 0:
-        raise ValueError(f"[activation_maps] maps must be at least 1 and top at least 0; got {maps} and {top}.")
+    maps, top = check_integer("activation_maps", "maps", maps), check_integer("activation_maps", "top", top, least=0)
     outputs, pixels = _run("activation_maps", model, image, layers)
     names = _chosen(outputs, layers)
     if not names:

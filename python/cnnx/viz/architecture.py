@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._arguments import check_module
 from .._core import Module
 from ..analysis import LayerRow, summary
 from ..analysis._units import format_volume
-from ._figure import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, new_figure
-from ._images import check_module
+from ._figure import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,7 +206,7 @@ def architecture(
     ax.set_aspect("equal")
     ax.set_axis_off()
     image = format_volume(tuple(input_shape))
-    ax.set_title(f"{name or type(model).__name__} on {image}", fontsize=10)
+    ax.set_title(f"{literal(name or type(model).__name__)} on {image}", fontsize=10)
     note = "width x height x depth; lengths grow with the square roots of the sizes"
     figure.supxlabel(note, fontsize=7, color="#555555")
     handles = [Patch(color=_COLORS[kind], label=kind) for kind in dict.fromkeys(volume.kind for volume in volumes)]

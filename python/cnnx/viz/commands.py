@@ -10,7 +10,7 @@ import typer
 
 import cnnx
 from cnnx import viz
-from cnnx.analysis.commands import InputOption, ModelArgument, resolve_model
+from cnnx.analysis.commands import InputOption, ModelArgument, resolve_model, zoo_model
 from cnnx.viz._figure import Array
 from cnnx.viz._images import DEVIATION, MEAN
 
@@ -47,9 +47,10 @@ def _model(name: str, weights: Path | None, input_text: str | None) -> tuple[cnn
     """A model with values, and the shape of its images."""
     model, shape = resolve_model(name, input_text)
     if weights is not None:
-        if name not in cnnx.models.__all__:
+        make = zoo_model(name)
+        if make is None:
             raise ValueError(f"[cnnx] --weights is for models of cnnx.models; {name!r} is none.")
-        model = getattr(cnnx.models, name)()
+        model = make()
         cnnx.load_weights(model, weights)
     elif any(parameter.device.type == "meta" for parameter in model.parameters()):
         raise ValueError(f"[cnnx] {name} is a model without values. Give a saved file, or --weights.")

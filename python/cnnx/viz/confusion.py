@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..training import Evaluation
-from ._figure import Array, axes_of
+from ._figure import Array, axes_of, literal
 from ._images import as_array
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def confusion_matrix(
         ['9', '1', '0', '10']
     """
     counts = _counts(confusion.confusion if isinstance(confusion, Evaluation) else confusion)
-    names = [str(i) for i in range(len(counts))] if classes is None else [str(name) for name in classes]
+    names = [str(i) for i in range(len(counts))] if classes is None else [literal(name) for name in classes]
     if len(names) != len(counts):
         raise ValueError(f"[confusion_matrix] expected {len(counts)} class names; got {len(names)}.")
     total = int(counts.sum())

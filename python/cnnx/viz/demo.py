@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _core
 from .. import functional as F
+from .._arguments import as_integer, check_integer
 from .._modes import fit_mode, no_grad
 from ._figure import Array
 from ._images import as_array
@@ -30,12 +31,13 @@ def _given(name: str, value: object, ndim: int) -> Array:
 
 
 def _pair(name: str, value: object, least: int) -> tuple[int, int]:
-    values = value if isinstance(value, tuple) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in values):
+    values = [as_integer(each) for each in (value if isinstance(value, tuple | list) else (value, value))]
+    h, w = (*values, None, None)[:2]
+    if len(values) != 2 or h is None or w is None or min(h, w) < least:
         raise ValueError(
             f"[conv_demo] {name} must be an integer of at least {least}, or (height, width) of such; got {value!r}."
         )
-    return values[0], values[1]
+    return h, w
 
 
 def _check_small(shape: tuple[int, ...], weight_shape: tuple[int, ...], padding: tuple[int, int]) -> None:
@@ -152,15 +154,14 @@ def conv_demo(
 
     Source: CS231n notes, "Convolutional Neural Networks", the convolution demo.
     """
-    shape = (_pair("channels", channels, 1)[0], *_pair("input_size", input_size, 1))
-    weight_shape = (_pair("filters", filters, 1)[0], shape[0], *_pair("kernel_size", kernel_size, 1))
+    shape = (check_integer("conv_demo", "channels", channels), *_pair("input_size", input_size, 1))
+    weight_shape = (check_integer("conv_demo", "filters", filters), shape[0], *_pair("kernel_size", kernel_size, 1))
     options = {
         "stride": _pair("stride", stride, 1),
         "padding": _pair("padding", padding, 0),
         "dilation": _pair("dilation", dilation, 1),
     }
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"[conv_demo] seed must be an integer of at least 0; got {seed!r}.")
+    seed = check_integer("conv_demo", "seed", seed, 0, 2**64 - 1)
     values = {"input": input, "weight": weight, "bias": bias}
     x, w, b = _operands(shape, weight_shape, options["padding"], values, seed)
     with no_grad(), fit_mode("floor"):

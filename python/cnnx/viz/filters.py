@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arguments import check_integer, check_names
 from .._core import Conv2d, Module, Tensor
 from ._figure import Array, axes_of, bare, draw
 from ._images import as_array, grid_columns, mosaic
@@ -22,7 +23,8 @@ def _weight(model: object, layer: str | None) -> tuple[object, str]:
     if not isinstance(model, Module):
         return model, ""
     if layer is not None:
-        module, name = model.get_submodule(layer), layer
+        (name,) = check_names("filter_grid", "layer", [layer])
+        module = model.get_submodule(name)
         if getattr(module, "weight", None) is None:
             raise ValueError(f"[filter_grid] expected a layer with weights; {name} is a {type(module).__name__}.")
         return getattr(module, "weight"), name  # noqa: B009 - Module's attributes are not declared
@@ -80,8 +82,8 @@ def filter_grid(
     """
     if scale not in ("each", "all"):
         raise ValueError(f'[filter_grid] scale must be "each" or "all"; got {scale!r}.')
-    if columns is not None and columns < 1:
-        raise ValueError(f"[filter_grid] columns must be at least 1; got {columns}.")
+    if columns is not None:
+        columns = check_integer("filter_grid", "columns", columns)
     value, name = _weight(model, layer)
     weight = as_array("filter_grid", "the weight", value)
     if weight.ndim != 4 or 0 in weight.shape:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arguments import check_module, check_names
 from .._core import Module
 from ..analysis import LayerRow, summary
 from ..analysis import receptive_field as _field_of_output
 from ._figure import COLORS, Array, axes_of, draw
-from ._images import as_image, check_module, picture
+from ._images import as_image, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,7 @@ def _chosen(model: Module, shape: tuple[int, ...], layers: Sequence[str] | None)
         _field_of_output(model, shape)  # says why
         raise ValueError("[receptive_field] expected a model with layers; got none.")
     if layers is not None:
+        layers = check_names("receptive_field", "layers", layers)
         for name in layers:
             if name not in rows:
                 raise ValueError(
@@ -52,15 +54,13 @@ def _chosen(model: Module, shape: tuple[int, ...], layers: Sequence[str] | None)
     return [found[i] for i in picked]
 
 
-def _corner(row: LayerRow, at: tuple[float, float]) -> tuple[float, float]:
-    """Top and left of the field of the value whose centre is nearest to a pixel."""
+def _pixels(row: LayerRow, at: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last row, first and last column of the field of the value whose centre is nearest to a pixel."""
     field = row.receptive_field
     assert field is not None
     counts = row.output_shape[1:] if len(row.output_shape) == 3 else (1, 1)
-    index = [
-        min(max(round((at[i] - float(field.center[i])) / float(field.stride[i])), 0), counts[i] - 1) for i in (0, 1)
-    ]
-    return tuple(float(field.start[i]) + index[i] * float(field.stride[i]) for i in (0, 1))  # type: ignore[return-value]
+    nearest = [(at[i] - float(field.center[i])) / (float(field.stride[i]) or 1) for i in (0, 1)]
+    return field.pixels(*(min(max(round(nearest[i]), 0), counts[i] - 1) for i in (0, 1)))
 
 
 def _draw_fields(
@@ -76,11 +76,11 @@ def _draw_fields(
     for i, row in enumerate(rows):
         field = row.receptive_field
         assert field is not None
-        top, left = (place - 0.5 for place in _corner(row, at))
-        low = np.minimum(low, (top, left))
-        high = np.maximum(high, (top + field.size[0], left + field.size[1]))
+        (top, bottom), (left, right) = _pixels(row, at)
+        low = np.minimum(low, (top - 0.5, left - 0.5))
+        high = np.maximum(high, (bottom + 0.5, right + 0.5))
         label = f"{row.path or row.type} ({row.type}): {field.size[1]}x{field.size[0]}"
-        patch = Rectangle((left, top), field.size[1], field.size[0], fill=False, label=label)
+        patch = Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, label=label)
         patch.set(edgecolor=COLORS[i % len(COLORS)], linewidth=2, linestyle=("-", "--")[i // len(COLORS) % 2])
         patch.set_path_effects([withStroke(linewidth=3.5, foreground="white")])
         ax.add_patch(patch)

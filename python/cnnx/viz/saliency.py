@@ -12,7 +12,7 @@ from .. import _core
 from .._core import Module, Tensor
 from .._modes import enable_grad
 from ..analysis._trace import shape_of
-from ._figure import Array, bare, draw, new_figure
+from ._figure import Array, bare, draw, literal, new_figure
 from ._images import as_batch, as_image, check_model, picture
 from .activations import evaluation_copy
 
@@ -114,7 +114,9 @@ def saliency(
     figure = new_figure(8, min(10.0, max(2.0, 3.4 * height / width + 0.5)))
     left, right = figure.subplots(1, 2)
     draw(left, picture(found.image))
-    left.set_title(f"{f'class {found.target}' if classes is None else classes[found.target]}: score {found.score:.4g}")
+    left.set_title(
+        f"{f'class {found.target}' if classes is None else literal(classes[found.target])}: score {found.score:.4g}"
+    )
     shown = right.imshow(found.values, cmap="inferno", vmin=0, interpolation="nearest")
     right.set_title("saliency")
     for ax in (left, right):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._arguments import check_module
 from .._core import Module, Tensor, load_state
 from .archive import FileError, open_archive
 from .arrays import parse_npy, to_tensor
@@ -105,4 +106,16 @@ def load_weights(
         ...     cnnx.load_weights(other, folder + "/lenet5.safetensors")
         <All keys matched successfully>
     """
-    return model.load_state_dict(read_weights(path, key), strict)
+    check_module("load_weights", model)
+    state = read_weights(path, key)
+    try:
+        return model.load_state_dict(state, strict)
+    except ValueError as error:
+        prefix = next(iter(state), "").partition(".")[0] + "."
+        inner = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
+        if len(inner) < len(state) or inner.isdisjoint(model.state_dict()):
+            raise
+        raise ValueError(
+            f'{error}\n  All names of the file begin with "{prefix}", as torch\'s DataParallel writes them. Take it off: '
+            f'model.load_state_dict({{name.removeprefix("{prefix}"): x for name, x in cnnx.read_weights(path).items()}}).'
+        ) from None

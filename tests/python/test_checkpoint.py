@@ -1,0 +1,257 @@
+"""Checkpointing: the same values and gradients bit for bit, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+
+import numpy as np
+import pytest
+
+import cnnx
+import cnnx.functional as F
+
+
+class Spy(cnnx.Module):
+    """Remembers what its body returns."""
+
+    def __init__(self, body: cnnx.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.seen: list[np.ndarray] = []
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        y = self.body(x)
+        self.seen.append(y.detach().numpy().copy())
+        return y
+
+
+def trained(model: cnnx.Module, steps: int = 3) -> dict[str, np.ndarray]:
+    cnnx.manual_seed(7)
+    x = cnnx.randn(4, 3, 16, 16)
+    optimizer = cnnx.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    values = {}
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), cnnx.tensor([0, 1, 2, 3], dtype="int64"))
+        loss.backward()
+        values |= {f"{step}.{name}": p.grad.numpy().copy() for name, p in model.named_parameters()}
+        optimizer.step()
+    return values | {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def inner_block() -> cnnx.Sequential:
+    return cnnx.Sequential(
+        cnnx.Conv2d(3, 8, 3, padding=1), cnnx.BatchNorm2d(8), cnnx.ReLU(), cnnx.Dropout(0.4), cnnx.Conv2d(8, 8, 3)
+    )
+
+
+def dropout_net() -> cnnx.Sequential:
+    cnnx.manual_seed(5)
+    return cnnx.Sequential(inner_block(), cnnx.Dropout(0.2), cnnx.Flatten(), cnnx.Linear(8 * 14 * 14, 4))
+
+
+def test_checkpointing_changes_nothing_but_memory() -> None:
+    plain, checkpointed = dropout_net(), dropout_net()
+    assert cnnx.checkpoint(checkpointed[0]) is checkpointed[0]
+    expected, got = trained(plain), trained(checkpointed)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert int(got["0.1.num_batches_tracked"]) == 3
+
+
+def test_checkpointed_python_module_and_gradient_of_the_input() -> None:
+    cnnx.manual_seed(2)
+    block = Spy(inner_block()).eval()
+    x = cnnx.randn(2, 3, 8, 8, requires_grad=True)
+    block(x).sum().backward()
+    expected = x.grad.numpy().copy()
+    x.grad = None
+    cnnx.checkpoint(block)
+    y = block(x)
+    y.sum().backward(retain_graph=True)
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * expected)
+    with cnnx.no_grad():
+        assert not block(x).requires_grad
+
+
+def test_checkpointed_module_outlives_its_names() -> None:
+    x = cnnx.randn(2, 3, 8, 8, requires_grad=True)
+    y = cnnx.checkpoint(Spy(inner_block()))(x).sum()
+    gc.collect()
+    y.backward()
+    assert x.grad is not None
+
+
+def test_checkpointed_is_copied_and_pickled() -> None:
+    model = cnnx.Sequential(cnnx.checkpoint(cnnx.Linear(2, 2)))
+    assert copy.deepcopy(model)[0].checkpointed
+    assert pickle.loads(pickle.dumps(model))[0].checkpointed
+    assert not cnnx.Linear(2, 2).checkpointed
+
+
+class _Impatient(cnnx.Module):
+    """Draws more random numbers at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        self.calls += 1
+        for _ in range(self.calls):
+            x = F.dropout(x, 0.5, True)
+        return x
+
+
+def test_checkpoint_refuses_what_it_cannot_repeat() -> None:
+    x = cnnx.ones(4, 4, requires_grad=True)
+    y = cnnx.checkpoint(_Impatient())(x).sum()
+    with pytest.raises(RuntimeError, match="drew more random numbers the second time"):
+        y.backward()
+
+
+# ---- The first pass and its repetition take the same path
+
+
+def convolution_of_two_algorithms() -> cnnx.Module:
+    """With its weights in the order that an algorithm reads another one is the fastest."""
+    return cnnx.Sequential(cnnx.Conv2d(64, 64, 3, padding=1), cnnx.Conv2d(64, 64, 5, padding=2))
+
+
+def frozen_norm() -> cnnx.Module:
+    """Scores by one pass over convolution, normalization and ReLU; a gradient for the input takes three."""
+    norm = cnnx.BatchNorm2d(64)
+    norm.running_mean.copy_(cnnx.randn(64))
+    norm.running_var.copy_(cnnx.rand(64) + 0.5)
+    model = cnnx.Sequential(cnnx.Conv2d(64, 64, 3, padding=1), norm, cnnx.ReLU()).eval()
+    cnnx.freeze(model)
+    return model
+
+
+def partly_frozen() -> cnnx.Module:
+    """The frozen convolution's input needs a gradient only because of the one before."""
+    model = cnnx.Sequential(cnnx.Conv2d(64, 64, 1), *frozen_norm())
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [convolution_of_two_algorithms, frozen_norm, partly_frozen])
+@pytest.mark.parametrize("input_grad", [True, False])
+def test_both_passes_choose_the_same_algorithms(make, input_grad) -> None:
+    cnnx.manual_seed(0)
+    model = make()
+    x = cnnx.randn(1, 64, 8, 8, requires_grad=input_grad)
+    with cnnx.no_grad():
+        scores = [model(x).numpy().copy() for _ in range(2)][1]
+    plain = model(x)
+    if plain.requires_grad:
+        if np.array_equal(scores, plain.detach().numpy()):
+            pytest.skip("on this machine there is nothing to tell apart")
+        plain.sum().backward()
+    gradients = [t.grad.numpy().copy() for t in (x, *model.parameters()) if t.grad is not None]
+    for tensor in (x, *model.parameters()):
+        tensor.grad = None
+    spy = cnnx.checkpoint(Spy(model))
+    spy.train(model.training)
+    y = spy(x)
+    assert np.array_equal(y.detach().numpy(), plain.detach().numpy())
+    if not y.requires_grad:
+        return
+    y.sum().backward()
+    assert len(spy.seen) == 2
+    assert np.array_equal(spy.seen[0], spy.seen[1])
+    again = [t.grad.numpy() for t in (x, *model.parameters()) if t.grad is not None]
+    assert all(np.array_equal(a, b) for a, b in zip(gradients, again, strict=True))
+
+
+def test_the_first_pass_looks_recorded_and_keeps_nothing() -> None:
+    class Asks(cnnx.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers: list[tuple[bool, bool]] = []
+            self.w = cnnx.Parameter(cnnx.ones(4))
+
+        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+            y = x * self.w
+            self.answers.append((cnnx.is_grad_enabled(), y.requires_grad))
+            return y
+
+    model = cnnx.checkpoint(Asks())
+    y = model(cnnx.ones(4))
+    y.sum().backward()
+    assert model.answers == [(True, True)] * 2
+    deep = cnnx.checkpoint(cnnx.Sequential(*(cnnx.Conv2d(4, 4, 3, padding=1) for _ in range(16))))
+    x = cnnx.randn(2, 4, 32, 32)
+    cnnx.memory.reset_peak()
+    before = cnnx.memory.current()
+    y = deep(x)
+    assert cnnx.memory.peak() - before < 8 * x.numel() * 4
+    assert cnnx.memory.current() - before < 2 * x.numel() * 4
+
+
+def test_nested_checkpoints() -> None:
+    plain, nested = dropout_net(), dropout_net()
+    block = nested[0]
+    nested[0] = cnnx.checkpoint(
+        cnnx.Sequential(cnnx.checkpoint(cnnx.Sequential(*block[:3])), block[3], cnnx.checkpoint(block[4]))
+    )
+    expected, got = trained(plain), trained(nested)
+    assert len(expected) == len(got)
+    for (name, value), other in zip(expected.items(), got.values(), strict=True):
+        np.testing.assert_array_equal(other, value, err_msg=name)
+
+
+# ---- Changes between the passes
+
+
+def test_weights_changed_before_backward_are_an_error() -> None:
+    model = cnnx.checkpoint(cnnx.Linear(2, 2))
+    y = model(cnnx.ones(1, 2)).sum()
+    with cnnx.no_grad():
+        model.bias.fill_(3.0)
+    with pytest.raises(RuntimeError, match="a value that the gradient of checkpoint needs was changed in place"):
+        y.backward()
+
+
+def test_another_mode_before_backward_is_an_error() -> None:
+    model = cnnx.checkpoint(cnnx.Sequential(cnnx.Linear(4, 4), cnnx.Dropout(0.5)))
+    y = model(cnnx.ones(1, 4)).sum()
+    model.eval()
+    with pytest.raises(RuntimeError, match=r"\[checkpoint\] the module was put into another mode"):
+        y.backward(retain_graph=True)
+    model.train()  # back in time: a validation pass in between is harmless
+    y.backward()
+
+
+def test_anomalies_behind_a_checkpoint_name_the_layer() -> None:
+    class Root(cnnx.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = cnnx.Linear(2, 2)
+
+        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+            return cnnx.sqrt(self.linear(x) * 0)
+
+    model = cnnx.Sequential(cnnx.Identity(), cnnx.checkpoint(cnnx.Sequential(cnnx.Linear(2, 2), Root())))
+    with cnnx.detect_anomaly():
+        y = model(cnnx.ones(1, 2)).sum()
+        with pytest.raises(
+            RuntimeError, match=r"the gradient of sqrt for input 0 .*; at 1\.1 \(Root\), input \(1, 2\)\."
+        ):
+            y.backward()
+
+
+def test_backward_inside_of_a_checkpointed_module_is_an_error() -> None:
+    class Differentiates(cnnx.Module):
+        def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+            (x * x).sum().backward()
+            return x
+
+    with pytest.raises(
+        RuntimeError, match=r"a checkpointed module cannot run backward\(\) on \w+, which its own forward"
+    ):
+        cnnx.checkpoint(Differentiates())(cnnx.ones(2, requires_grad=True))
