@@ -45,7 +45,8 @@ class MemoryReport:
         workspace: scratch memory of the operation that runs.
         batch: images and targets.
         parameter_bytes: parameters alone, without rounding.
-        state_bytes: what parameters, all their gradients and the optimizer's state come to between steps.
+        state_bytes: what parameters, all their gradients as they are kept, and the optimizer's state come to between
+            steps.
 
     Example:
         >>> import cnnx
