@@ -69,8 +69,9 @@ void run_backward(Node* root, const Tensor& gradient, bool retain_graph) {
       accumulate_leaf(*node, std::move(grad));
       continue;
     }
+    const Tensor watched = detects_anomaly() ? grad : Tensor();  // one more owner: it is not overwritten
     Gradients grads = node->backward(grad);
-    if (detects_anomaly()) check_gradients(*node, grad, grads);
+    if (watched.defined()) check_gradients(*node, watched, grads);
     grad = {};
     for (size_t i = 0; i < grads.size(); ++i) {
       if (!grads[i].defined() || !node->inputs[i]) continue;
