@@ -26,6 +26,10 @@ void gemm_tile(int64_t depth, const T* a, int64_t step, const T* b, int64_t ldb,
     for (int v = 0; v < kVectors; ++v) sums[i][v] = Vector<T>{};
   }
   for (int64_t p = 0; p < depth; ++p, b += ldb) {
+    if (kOrder == LeftOrder::kRows && p % kLanes<T> == 0) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) __builtin_prefetch(a + (kRows + i) * step + p);
+    }
     Vector<T> operand[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       operand[v] = load(b + v * kLanes<T>);
