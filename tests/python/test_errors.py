@@ -432,7 +432,7 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         "[requires_grad] only float32 and float64 tensors have gradients",
     ),
     (lambda: cnnx.zeros(2, 2).item(), ValueError, "[item] only a tensor of one element"),
-    (lambda: cnnx.zeros(1).to("cuda"), RuntimeError, "[cuda]"),
+    (lambda: cnnx.zeros(1).to("cuda:99"), RuntimeError, "[cuda]"),
     (lambda: cnnx.zeros(1).to("tpu"), ValueError, "tpu"),
     (lambda: cnnx.concat([]), ValueError, "[concat]"),
     (lambda: cnnx.concat([cnnx.zeros(2, 3), cnnx.zeros(2, 4)]), ValueError, "[concat]"),
@@ -637,6 +637,12 @@ _CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         '[to] a tensor on "meta" has a shape but no values; got device "cpu".',
     ),
+    (
+        lambda: cnnx.Device("cuda").__enter__(),
+        ValueError,
+        '[device] a block may be under "cpu" or "meta"; got "cuda:0".',
+    ),
+    (lambda: cnnx.cuda.memory.info("cpu"), ValueError, '[cuda] expected a CUDA device; got "cpu".'),
     (lambda: cnnx.Device("tpu"), ValueError, '[device] expected "cpu", "cuda", "cuda:N" or "meta"; got "tpu".'),
     (lambda: cnnx.checkpoint(F.relu), TypeError, "[checkpoint] expected a Module; got"),
     (

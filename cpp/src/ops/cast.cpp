@@ -5,6 +5,7 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "cuda/library.h"
 #include "kernels.h"
 #include "tensor_impl.h"
 
@@ -40,9 +41,13 @@ Tensor Tensor::to(DType target) const {
 
 Tensor Tensor::to(Device target) const {
   if (target == device()) return *this;
-  if (target.is_cuda()) raise_no_cuda();
-  check(target.is_meta(), "to", "a tensor on \"meta\" has a shape but no values; got device \"{}\".", target);
-  return empty(shape(), {dtype(), target});
+  if (target.is_meta()) return empty(shape(), {dtype(), target});
+  check(!device().is_meta(), "to", "a tensor on \"meta\" has a shape but no values; got device \"{}\".", target);
+  Tensor y = empty(shape(), {dtype(), target});
+  const auto number = [](Device place) { return place.is_cuda() ? place.index : -1; };
+  cuda_library().copy(y.raw_data(), number(target), raw_data(), number(device()), impl_->storage->bytes());
+  if (!grad_needed({this})) return y;
+  return record("to", y, {this}, [from = device()](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {
