@@ -5,6 +5,7 @@
 set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to build for; the last one's PTX serves newer ones")
 
 set(cnnx_cuda_sources
+    cpp/src/cuda/cublas.cu
     cpp/src/cuda/library.cu
     cpp/src/cuda/matrix_product.cu
     cpp/src/ops/avg_pool2d_cuda.cu
@@ -55,9 +56,11 @@ if(cnnx_build_cuda)
   endif()
   add_library(cnnx_cuda SHARED ${cnnx_cuda_sources})
   set_target_properties(cnnx_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
-                        CUDA_VISIBILITY_PRESET hidden)
+                        CUDA_VISIBILITY_PRESET hidden
+                        INSTALL_RPATH "$ORIGIN/../../nvidia/cu13/lib;$ORIGIN/../../nvidia/cublas/lib;/usr/local/cuda/lib64")
+  target_link_libraries(cnnx_cuda PRIVATE ${CMAKE_DL_LIBS})
   target_compile_definitions(cnnx_cuda PRIVATE CNNX_BUILDING)
   # Kernels call the constexpr members of the geometries; they have no operations on denormals to fear.
-  target_compile_options(cnnx_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Wno-deprecated-gpu-targets>)
+  target_compile_options(cnnx_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall$<COMMA>-Wextra>)
   target_include_directories(cnnx_cuda PRIVATE cpp/include cpp/src ${CMAKE_CURRENT_BINARY_DIR}/include)
 endif()

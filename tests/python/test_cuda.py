@@ -507,6 +507,29 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run.stdout.split()[-1] == "7"
 
 
+@needs_cuda
+def test_products_are_the_same_with_and_without_cublas():
+    code = """
+import numpy as np, cnnx
+rng = np.random.default_rng(0)
+for m, n, k in [(3, 5, 7), (40, 70, 33)]:
+    a, b, bias = (rng.standard_normal(s) for s in [(2, m, k), (2, k, n), (n,)])
+    for dtype in ("float32", "float64"):
+        x, y, z = (cnnx.tensor(v, dtype=dtype, device="cuda").requires_grad_() for v in (a, b, bias))
+        ((x @ y) * (x @ y)).sum().backward()
+        np.testing.assert_allclose(np.asarray(x @ y), a @ b, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(x.grad), 2 * (a @ b) @ b.transpose(0, 2, 1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(y.grad), 2 * a.transpose(0, 2, 1) @ (a @ b), rtol=1e-3, atol=1e-3)
+        got = cnnx.functional.linear(x, y[0].transpose(0, 1), z)
+        np.testing.assert_allclose(np.asarray(got), a @ b[0] + bias, rtol=1e-4, atol=1e-4)
+print("same")
+"""
+    assert "same" in run_with(code, CNNX_CUBLAS_LIBRARY="none")
+    library = os.environ.get("CNNX_CUDA_LIBRARY", "")
+    if "host" in library:  # it has products with cuBLAS's interface too
+        assert "same" in run_with(code, CNNX_CUBLAS_LIBRARY=library)
+
+
 def run_with(code: str, **environment: str) -> str:
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}

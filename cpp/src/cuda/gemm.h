@@ -35,6 +35,7 @@ struct GemmShape {
   int m = 0, n = 0, depth = 0;
   int parts = 1;    // runs of steps that different blocks add up
   int first_z = 0;  // of this launch
+  int tiles_n = 1;  // side by side; blockIdx.x counts all tiles, as y and z are short
 };
 
 /// One operand's way through registers to shared memory.
@@ -123,8 +124,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
   const int z = shape.first_z + static_cast<int>(blockIdx.z) / shape.parts;
   const int part = static_cast<int>(blockIdx.z) % shape.parts;
   const int thread = static_cast<int>(threadIdx.x);
-  const int first_m = static_cast<int>(blockIdx.y) * Tile::kTileM,
-            first_n = static_cast<int>(blockIdx.x) * Tile::kTileN;
+  const int tile_m = static_cast<int>(blockIdx.x) / shape.tiles_n;
+  const int first_m = tile_m * Tile::kTileM;
+  const int first_n = (static_cast<int>(blockIdx.x) - tile_m * shape.tiles_n) * Tile::kTileN;
   constexpr int kSpanM = Tile::kTileM / (kItemM / 4), kSpanN = Tile::kTileN / (kItemN / 4);
   const int item_m = thread / Tile::kColumns * 4, item_n = thread % Tile::kColumns * 4;
 
@@ -196,11 +198,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
 template <class Tile, class LoaderA, class LoaderB, class Store>
 void launch_gemm(GemmShape shape, int64_t items, const LoaderA& a, const LoaderB& b, const Store& store) {
   constexpr int64_t kMostZ = 65535;
+  const int64_t tiles_n = ceil_div(shape.n, Tile::kTileN), tiles = tiles_n * ceil_div(shape.m, Tile::kTileM);
+  shape.tiles_n = static_cast<int>(tiles_n);
   for (int64_t first = 0; first < items; first += kMostZ / shape.parts) {
     const int64_t count = std::min(items - first, kMostZ / shape.parts);
     shape.first_z = static_cast<int>(first);
-    const dim3 grid(static_cast<unsigned>(ceil_div(shape.n, Tile::kTileN)),
-                    static_cast<unsigned>(ceil_div(shape.m, Tile::kTileM)), static_cast<unsigned>(count * shape.parts));
+    const dim3 grid(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(count * shape.parts));
     launch(gemm_kernel<Tile, LoaderA, LoaderB, Store>, grid, dim3(Tile::kThreads), 0, shape, a, b, store);
   }
 }

@@ -40,6 +40,7 @@ constexpr int kMostDevices = 64;
 struct DeviceState {
   std::once_flag once;
   cudaStream_t stream = nullptr;
+  cudaMemPool_t pool = nullptr;
   int multiprocessors = 1;
 };
 DeviceState states[kMostDevices];
@@ -92,13 +93,28 @@ void use_device(int device) {
     check_cuda(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking), "cudaStreamCreate");
     check_cuda(cudaDeviceGetAttribute(&state.multiprocessors, cudaDevAttrMultiProcessorCount, device),
                "cudaDeviceGetAttribute");
+    // Scratch memory stays with the process instead of going back to the system at every wait.
+    check_cuda(cudaDeviceGetDefaultMemPool(&state.pool, device), "cudaDeviceGetDefaultMemPool");
+    uint64_t keep = UINT64_MAX;
+    check_cuda(cudaMemPoolSetAttribute(state.pool, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
   });
+}
+
+void synchronize(int device) {
+  use_device(device);
+  check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
 }
 
 void* allocate(int device, size_t bytes) {
   use_device(device);
   void* memory = nullptr;
-  const cudaError_t code = cudaMalloc(&memory, bytes);
+  cudaError_t code = cudaMalloc(&memory, bytes);
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    synchronize(device);  // what launchers gave back is free then
+    cudaMemPoolTrimTo(current().pool, 0);
+    code = cudaMalloc(&memory, bytes);
+  }
   if (code == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     return nullptr;
@@ -115,11 +131,6 @@ void release(int device, void* memory, size_t) {
 void memory_info(int device, size_t* free, size_t* total) {
   use_device(device);
   check_cuda(cudaMemGetInfo(free, total), "cudaMemGetInfo");
-}
-
-void synchronize(int device) {
-  use_device(device);
-  check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
 }
 
 void copy(void* to, int to_device, const void* from, int from_device, size_t bytes) {

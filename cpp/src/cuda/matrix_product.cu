@@ -1,6 +1,7 @@
-// Matrix products as tiles, with operands read in fours where they can be.
+// Matrix products by cuBLAS where there is one, else as tiles, with operands read in fours where they can be.
 #include "cuda/matrix_product.h"
 
+#include "cuda/cublas.h"
 #include "cuda/gemm.h"
 
 namespace cnnx::cuda {
@@ -44,6 +45,12 @@ void with_layout(const Product& p, const T* a, const T* b, const T* bias, T* c) 
   }
 }
 
+template <class T>
+void add_bias(const Product& p, const T* bias, T* c) {
+  const WideDivisor columns(p.n);
+  for_each(p.items * p.m * p.n, [=] __device__(int64_t i) { c[i] += bias[i - columns.divide(i) * columns.value]; });
+}
+
 }  // namespace
 
 template <class T>
@@ -51,6 +58,11 @@ void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* 
   if (p.transpose_a && p.transpose_b) throw CudaError("[cuda] a product of two transposed matrices has no kernel.");
   if (!is_small(std::max({p.m * p.n, p.n * p.k, p.m * p.k, p.items}))) {
     throw CudaError("[cuda] a matrix of 2^31 or more values has no product.");
+  }
+  if (p.items * p.m * p.n == 0) return;
+  if (cublas_product(p, a, b, c)) {
+    if (bias) add_bias(p, bias, c);
+    return;
   }
   with_tile<T>(p.m, p.n, p.items, [&](auto tile) {
     using Tile = decltype(tile);

@@ -68,6 +68,27 @@ int parts_of(const Conv2dGeometry& g, int64_t m, int64_t n, int64_t depth) {
   return parts;
 }
 
+/// Calls fn(tile, width) for the forward pass: weights are read in fours where a filter has a multiple of four. The
+/// largest tile has no registers left for reading them one by one.
+template <class T, class F>
+void with_forward_tile(const Conv2dGeometry& g, F&& fn) {
+  const int64_t m = g.group_out(), n = g.batch * g.output_plane();
+  if (sizeof(T) == sizeof(float) && g.filter_size() % 4 == 0) {
+    constexpr int kWidth = sizeof(T) == sizeof(float) ? 4 : 1;
+    return with_tile<T>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, kWidth>()); });
+  }
+  with_tile<T, TallTile<T>>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, 1>()); });
+}
+
+template <class T>
+int forward_parts(const Conv2dGeometry& g) {
+  int parts = 1;
+  with_forward_tile<T>(g, [&](auto tile, auto) {
+    parts = count_parts<decltype(tile)>(g.group_out(), g.batch * g.output_plane(), g.filter_size(), g.groups);
+  });
+  return parts;
+}
+
 /// Positions of one class of rows or columns of x, and the taps that reach them.
 struct AxisClass {
   PatchAxis axis;  // over gy
@@ -102,7 +123,7 @@ int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   int64_t parts = 1, values = 0;
   switch (pass) {
     case ConvPass::kForward:
-      parts = parts_of<T>(g, g.group_out(), positions, g.filter_size());
+      parts = forward_parts<T>(g);
       values = g.batch * g.out_channels * g.output_plane();
       break;
     case ConvPass::kBackwardInput:
@@ -139,25 +160,18 @@ void forward_images(const Conv2dGeometry& g, int64_t batch, int parts, const T* 
                             Divisor(std::max<int64_t>(1, plane)),
                             epilogue,
                             has_quads};
-  const int64_t item = g.group_out() * g.filter_size();
   const PositionLoader<T> patches{input_patches(g, x, batch)};
-  with_tile<T>(g.group_out(), g.batch * plane, g.groups, [&](auto tile) {
-    using Tile = decltype(tile);
-    const auto run = [&](auto width) {
-      const MatrixLoader<T, true, decltype(width)::value> weights{w, item, g.filter_size(), shape.m, shape.depth};
-      launch_gemm<Tile>(shape, g.groups, weights, patches, store);
-    };
-    if constexpr (sizeof(T) == sizeof(float)) {
-      if (fits_fours(w, item, g.filter_size())) return run(std::integral_constant<int, 4>());
-    }
-    run(std::integral_constant<int, 1>());
+  with_forward_tile<T>(g, [&](auto tile, auto width) {
+    const MatrixLoader<T, true, decltype(width)::value> weights{w, g.group_out() * g.filter_size(), g.filter_size(),
+                                                                shape.m, shape.depth};
+    launch_gemm<decltype(tile)>(shape, g.groups, weights, patches, store);
   });
 }
 
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   const int64_t some = images_of_launch(g), plane = g.output_plane(), image = g.out_channels * plane;
-  const int parts = parts_of<T>(g, g.group_out(), g.batch * plane, g.filter_size());
+  const int parts = forward_parts<T>(g);
   T* const to = parts > 1 ? static_cast<T*>(workspace) : y;
   for (int64_t n = 0; n < g.batch; n += some) {
     const ConvEpilogue<T> now = parts > 1 ? ConvEpilogue<T>() : epilogue.at(0, n * image);
