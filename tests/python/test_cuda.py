@@ -6,9 +6,11 @@ CNNX_CUDA_LIBRARY=.../libcnnx_cuda_host.so, and CNNX_CUDA_HOST_GUARD=1 to catch 
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -404,6 +406,46 @@ def test_training_goes_as_on_the_cpu():
     for name, value in ends["cpu"][1].items():
         assert_close(ends["cuda"][1][name], value, scale=50)
     assert_close(ends["cuda"][2].detach(), ends["cpu"][2].detach(), scale=100)
+
+
+@needs_cuda
+def test_fit_evaluate_and_predict_take_the_model_where_it_is():
+    rng = np.random.default_rng(0)
+    data = cnnx.data.ArrayDataset(rng.standard_normal((24, 3, 8, 8)).astype(np.float32), np.arange(24) % 10)
+    ends = []
+    for device in ("cpu", "cuda"):
+        cnnx.manual_seed(1)
+        net = small_net().to(device)
+        history = cnnx.fit(net, data, validation=data, epochs=2, batch_size=8, progress=False)
+        ends.append((history.epochs[-1].loss, history.epochs[-1].validation_loss, cnnx.predict(net, data)))
+    np.testing.assert_allclose(ends[1][:2], ends[0][:2], rtol=1e-3)
+    np.testing.assert_allclose(ends[1][2], ends[0][2], atol=1e-3)
+
+
+@needs_cuda
+def test_gradients_agree_with_differences():
+    x, w = (cnnx.tensor(a, device="cuda", requires_grad=True) for a in randoms(20, (2, 3, 5, 4), (4, 3, 3, 3)))
+    assert cnnx.testing.gradcheck(lambda x, w: F.conv2d(x, w, stride=2, padding=1), [x, w])
+    assert cnnx.testing.gradcheck(lambda x: F.max_pool2d(x, 2).sum(), x)
+
+
+@needs_cuda
+def test_models_and_optimizers_are_saved_and_copied(tmp_path):
+    net = small_net().to("cuda")
+    cnnx.save(net, tmp_path / "net.safetensors")
+    loaded = cnnx.load(tmp_path / "net.safetensors")
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(loaded.state_dict()[name]), np.asarray(value))
+    net.load_state_dict(loaded.state_dict())
+    assert net[0].weight.device == "cuda"
+    assert copy.deepcopy(net)[0].weight.device == "cuda"
+    assert pickle.loads(pickle.dumps(net[0].weight.detach())).device == "cuda"
+    optimizer = cnnx.optim.Adam(net.parameters(), lr=0.01)
+    net(cnnx.randn(2, 3, 8, 8, device="cuda")).sum().backward()
+    optimizer.step()
+    other = cnnx.optim.Adam(net.parameters(), lr=0.01)
+    other.load_state_dict(optimizer.state_dict())
+    other.step()
 
 
 @needs_cuda

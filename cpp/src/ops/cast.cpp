@@ -54,9 +54,11 @@ Tensor& Tensor::copy_(const Tensor& source) {
   check_writable("copy_", *this);
   check(source.defined() && source.shape() == shape(), "copy_", "expected a source of shape {}; got {}.", shape(),
         source.defined() ? source.shape() : Shape());
-  check_same_device("copy_", *this, source);
-  if (raw_data() != source.raw_data()) {
-    kernels<CastKernels>(device()).convert(numel(), source.dtype(), source.raw_data(), dtype(), raw_data());
+  const bool crosses = source.device() != device() && (source.device().is_cuda() || device().is_cuda());
+  const Tensor here = crosses ? source.detach().to(device()) : source;
+  check_same_device("copy_", *this, here);
+  if (raw_data() != here.raw_data()) {
+    kernels<CastKernels>(device()).convert(numel(), here.dtype(), here.raw_data(), dtype(), raw_data());
     impl_->storage->bump_version();
   }
   return *this;
