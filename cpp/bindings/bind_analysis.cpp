@@ -71,6 +71,15 @@ void bind_analysis(py::module_& m) {
       "_reset_peak_memory", [](const DeviceArg& device) { reset_peak_memory(device.value); },
       py::arg("device") = "cpu");
   m.def("_empty_cache", [](const DeviceArg& device) { empty_cache(device.value); }, py::arg("device") = "cpu");
+  m.def("_cuda_device_count", &cuda_device_count);
+  m.def("_cuda_memory", [](const DeviceArg& device) {
+    const DeviceMemory memory = cuda_memory(device.value);
+    return py::make_tuple(memory.free, memory.total);
+  });
+  m.def("_synchronize", [](const DeviceArg& device) {
+    const py::gil_scoped_release release;
+    synchronize(device.value);
+  });
   m.def("_set_workspace_limit", &set_workspace_limit, py::arg("bytes"));
   m.def("_workspace_limit", &workspace_limit);
 }

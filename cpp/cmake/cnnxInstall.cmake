@@ -36,3 +36,8 @@ write_basic_package_version_file(cnnxConfigVersion.cmake COMPATIBILITY SameMinor
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/cnnxConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/cnnxConfigVersion.cmake"
         DESTINATION "${cmake_dir}")
 install(EXPORT cnnxTargets NAMESPACE cnnx:: DESTINATION "${cmake_dir}")
+
+# libcnnx looks for it beside itself.
+if(TARGET cnnx_cuda)
+  install(TARGETS cnnx_cuda LIBRARY DESTINATION "${cnnx_install_prefix}${CMAKE_INSTALL_LIBDIR}")
+endif()

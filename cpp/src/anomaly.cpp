@@ -17,7 +17,8 @@ std::string trouble(const Tensor& x) {
   if (!x.defined() || !is_floating(x.dtype()) || x.device().is_meta()) return {};
   int64_t nan = 0, infinite = 0;
   dispatch_floating(x.dtype(), [&](auto t) {
-    const auto* values = x.detach().data<decltype(t)>();
+    const Tensor host = x.detach().to(Device());
+    const auto* values = host.data<decltype(t)>();
     for (int64_t i = 0; i < x.numel(); ++i) {
       nan += std::isnan(values[i]);
       infinite += std::isinf(values[i]);

@@ -1,7 +1,14 @@
-// Device names.
+// Device names, and what is asked of CUDA devices.
 #include <charconv>
+#include <cstdlib>
+
+#if !defined(_MSC_VER)
+#include <cxxabi.h>
+#endif
 
 #include "check.h"
+#include "cuda/library.h"
+#include "kernels.h"
 
 namespace cnnx {
 
@@ -20,5 +27,44 @@ Device::Device(std::string_view name) {
 }
 
 std::string Device::str() const { return is_cuda() ? "cuda:" + std::to_string(index) : is_meta() ? "meta" : "cpu"; }
+
+namespace {
+
+std::string readable(const std::type_info& type) {
+#if !defined(_MSC_VER)
+  int status = 0;
+  if (char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status)) {
+    std::string name = text;
+    std::free(text);
+    return name;
+  }
+#endif
+  return type.name();
+}
+
+}  // namespace
+
+const void* cuda_table(const std::type_info& type) {
+  const void* table = cuda_library().table(type.name());
+  check<CudaError>(table != nullptr, "cuda",
+                   "this operation has no CUDA kernels yet ({}). Move its operands with .to(\"cpu\").", readable(type));
+  return table;
+}
+
+void use_cuda_device(int device) { cuda_library().use_device(device); }
+
+DeviceMemory cuda_memory(Device device) {
+  check(device.is_cuda(), "cuda", "expected a CUDA device; got \"{}\".", device);
+  check_cuda_device(device.index);
+  size_t free = 0, total = 0;
+  cuda_library().memory_info(device.index, &free, &total);
+  return {static_cast<long long>(free), static_cast<long long>(total)};
+}
+
+void synchronize(Device device) {
+  if (!device.is_cuda()) return;
+  check_cuda_device(device.index);
+  cuda_library().synchronize(device.index);
+}
 
 }  // namespace cnnx

@@ -7,8 +7,11 @@
 //   template <> const ReluKernels<float>& table() { static constexpr ReluKernels<float> t{...}; return t; }
 //   }
 //
-// The right one is chosen at run time. ops/<op>_cuda.cu specialises cuda::table<K>() in the CUDA library.
+// The right one is chosen at run time. ops/<op>_cuda.cu specialises cuda::table<K>() in the CUDA library, which is
+// asked for it by the name of its type.
 #pragma once
+
+#include <typeinfo>
 
 #include "cnnx/device.h"
 #include "mute.h"
@@ -32,8 +35,10 @@ enum class CpuIsa { kGeneric, kAvx2, kAvx512 };
 /// The best instruction set of this machine, or the lower one that CNNX_ISA asks for.
 CpuIsa cpu_isa();
 
-/// Raises CudaError: this build has no CUDA kernels.
-[[noreturn]] void raise_no_cuda();
+/// The table of this type in the CUDA library. Raises CudaError if it has none, or if there is no library or no device.
+const void* cuda_table(const std::type_info& type);
+/// What this thread launches next runs on this device. Raises CudaError.
+void use_cuda_device(int device);
 
 template <class Kernels>
 const Kernels& cpu_kernels() {
@@ -48,8 +53,15 @@ const Kernels& cpu_kernels() {
 }
 
 template <class Kernels>
+const Kernels& cuda_kernels(Device device) {
+  static const Kernels& table = *static_cast<const Kernels*>(cuda_table(typeid(Kernels)));
+  use_cuda_device(device.index);
+  return table;
+}
+
+template <class Kernels>
 const Kernels& kernels(Device device) {
-  if (device.is_cuda()) raise_no_cuda();
+  if (device.is_cuda()) return cuda_kernels<Kernels>(device);
   if (device.is_meta()) {
     static const Kernels muted = mute(cpu_kernels<Kernels>());
     return muted;

@@ -15,7 +15,7 @@ struct Philox {
   uint64_t offset = 0;  // the stream
 
   /// The 128 random bits of one counter.
-  std::array<uint32_t, 4> operator()(uint64_t counter) const {
+  constexpr std::array<uint32_t, 4> operator()(uint64_t counter) const {
     std::array<uint32_t, 4> x{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
                               static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)};
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
@@ -67,6 +67,6 @@ void fill_uniform(Tensor& x, double low, double high);
 void fill_normal(Tensor& x, double mean, double std);
 
 /// Uniform in [0, 1) from 32 bits: 24 bits of them, so that float32 holds it exactly.
-inline float uniform01(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+constexpr float uniform01(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
 }  // namespace cnnx

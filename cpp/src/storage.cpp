@@ -23,7 +23,7 @@
 #endif
 
 #include "check.h"
-#include "kernels.h"
+#include "cuda/library.h"
 
 namespace cnnx {
 namespace {
@@ -53,41 +53,64 @@ size_t physical_memory() {
 #endif
 }
 
-/// std::bad_alloc that says what was asked.
+/// std::bad_alloc that says what was asked, and on a GPU how much there is.
 class OutOfMemory : public std::bad_alloc {
  public:
-  explicit OutOfMemory(size_t bytes)
-      : text_(format("[memory] {} MiB could not be allocated. Use smaller shapes or batches.", bytes >> 20)) {}
+  explicit OutOfMemory(size_t bytes, Device device)
+      : text_(format("[memory] {} MiB could not be allocated{}. Use smaller shapes or batches.", bytes >> 20,
+                     device.is_cuda() ? where(device) : "")) {}
   const char* what() const noexcept override { return text_.c_str(); }
 
  private:
+  static std::string where(Device device) {
+    const DeviceMemory memory = cuda_memory(device);
+    return format(" on {}: {} of {} MiB are free", device, memory.free >> 20, memory.total >> 20);
+  }
+
   std::string text_;
 };
 
 /// Where the blocks of a device come from.
 struct BlockSource {
-  void* (*acquire)(size_t bytes);  // null if there are none
-  void (*release)(void* block, size_t bytes);
+  Device device;
+  void* (*acquire)(Device device, size_t bytes);  // null if there are none
+  void (*release)(Device device, void* block, size_t bytes);
   size_t largest;  // block
 };
 
 BlockSource cpu_blocks() {
-  return {[](size_t bytes) { return ::operator new(bytes, kAlignment, std::nothrow); },
-          [](void* block, size_t) { ::operator delete(block, kAlignment); }, physical_memory()};
+  return {{},
+          [](Device, size_t bytes) { return ::operator new(bytes, kAlignment, std::nothrow); },
+          [](Device, void* block, size_t) { ::operator delete(block, kAlignment); },
+          physical_memory()};
 }
 
 /// Address space for the "meta" device: it reads as zeros and takes no memory unless it is written to.
 BlockSource meta_blocks() {
 #if !defined(_WIN32)
-  return {[](size_t bytes) {
+  return {DeviceType::kMeta,
+          [](Device, size_t bytes) {
             void* block =
                 mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             return block == MAP_FAILED ? nullptr : block;
           },
-          [](void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46};
+          [](Device, void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46};
 #else
   return cpu_blocks();
 #endif
+}
+
+/// One stream a device works in order, so that a block may be used again as soon as it is freed.
+BlockSource cuda_blocks(int index) {
+  return {{DeviceType::kCuda, index},
+          [](Device device, size_t bytes) { return cuda_library().allocate(device.index, bytes); },
+          [](Device device, void* block, size_t bytes) {
+            try {
+              cuda_library().release(device.index, block, bytes);
+            } catch (const CudaError&) {  // a forked child leaves its parent's memory alone
+            }
+          },
+          static_cast<size_t>(cuda_memory({DeviceType::kCuda, index}).total)};
 }
 
 class CachingAllocator {
@@ -98,17 +121,17 @@ class CachingAllocator {
   }
 
   Block allocate(size_t bytes, MemoryKind kind) {
-    if (bytes > source_.largest) throw OutOfMemory(bytes);
+    if (bytes > source_.largest) throw OutOfMemory(bytes, source_.device);
     const SizeClass want = size_class(bytes);
     const std::lock_guard lock(mutex_);
     Block block = take(want);
     if (!block.data) {
       trim(want.bytes);
-      block = {source_.acquire(want.bytes), 0};
+      block = {source_.acquire(source_.device, want.bytes), 0};
       if (!block.data) {
         release_all();
-        block = {source_.acquire(want.bytes), 0};
-        if (!block.data) throw OutOfMemory(bytes);
+        block = {source_.acquire(source_.device, want.bytes), 0};
+        if (!block.data) throw OutOfMemory(bytes, source_.device);
       }
     }
     if (bytes > block.touched) {
@@ -136,7 +159,7 @@ class CachingAllocator {
       stats_.cached += static_cast<long long>(have.bytes);
     } else {
       stats_.resident -= static_cast<long long>(block.touched);
-      source_.release(block.data, have.bytes);
+      source_.release(source_.device, block.data, have.bytes);
     }
   }
 
@@ -192,7 +215,7 @@ class CachingAllocator {
   void release_one(size_t index) {
     const Block block = free_[index].back();
     free_[index].pop_back();
-    source_.release(block.data, class_bytes_[index]);
+    source_.release(source_.device, block.data, class_bytes_[index]);
     stats_.resident -= static_cast<long long>(block.touched);
     stats_.cached -= static_cast<long long>(class_bytes_[index]);
   }
@@ -220,19 +243,48 @@ class CachingAllocator {
   const BlockSource source_;
 };
 
+struct Allocators {
+  static constexpr size_t kMostGpus = 64;
+  CachingAllocator cpu{cpu_blocks()}, meta{meta_blocks()};
+  std::array<std::atomic<CachingAllocator*>, kMostGpus> cuda{};  // made when a device is first used
+  std::mutex making;
+
+  /// That of a CUDA device. Raises CudaError.
+  CachingAllocator& of_gpu(int index) {
+    const auto at = static_cast<size_t>(index);
+    if (CachingAllocator* made = at < kMostGpus ? cuda[at].load(std::memory_order_acquire) : nullptr) return *made;
+    check_cuda_device(index);
+    check<CudaError>(at < kMostGpus, "cuda", "more than {} devices are not supported; got {}.", kMostGpus, index);
+    const std::lock_guard lock(making);
+    if (!cuda[at].load()) cuda[at].store(new CachingAllocator(cuda_blocks(index)));
+    return *cuda[at].load();
+  }
+
+  // Around a fork: a child finds every mutex free.
+  template <class F>
+  void for_each_mutex(F fn) {
+    fn(making), fn(cpu.mutex()), fn(meta.mutex());
+    for (const auto& slot : cuda) {
+      if (CachingAllocator* made = slot.load()) fn(made->mutex());
+    }
+  }
+  void lock() {
+    for_each_mutex([](std::mutex& mutex) { mutex.lock(); });
+  }
+  void unlock() {
+    for_each_mutex([](std::mutex& mutex) { mutex.unlock(); });
+  }
+};
+
 /// Never destroyed: tensors may outlive every static object.
 CachingAllocator& allocator(Device device) {
-  struct Both {
-    CachingAllocator cpu{cpu_blocks()}, meta{meta_blocks()};
-    void lock() { cpu.mutex().lock(), meta.mutex().lock(); }
-    void unlock() { meta.mutex().unlock(), cpu.mutex().unlock(); }
-  };
-  static Both* const both = new Both;
+  static Allocators* const all = new Allocators;
 #if !defined(_WIN32)
   [[maybe_unused]] static const int registered =
-      pthread_atfork([] { both->lock(); }, [] { both->unlock(); }, [] { both->unlock(); });
+      pthread_atfork([] { all->lock(); }, [] { all->unlock(); }, [] { all->unlock(); });
 #endif
-  return device.is_meta() ? both->meta : both->cpu;
+  if (device.is_cuda()) return all->of_gpu(device.index);
+  return device.is_meta() ? all->meta : all->cpu;
 }
 
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
@@ -254,7 +306,6 @@ Block allocate(size_t bytes, Device device, MemoryKind kind) {
           "the described model needs more memory than the file's tensors fill. The file is damaged.");
     budget -= bytes;
   }
-  if (device.is_cuda()) raise_no_cuda();
   return allocator(device).allocate(bytes, kind);
 }
 
@@ -325,7 +376,8 @@ Workspace::Workspace(size_t bytes, Device device) {
 }
 
 DeviceGuard::DeviceGuard(Device device) : previous_(default_device) {
-  if (device.is_cuda()) raise_no_cuda();
+  check(!device.is_cuda(), "device", "a block may be under \"cpu\" or \"meta\"; got \"{}\". Use .to(\"{}\").", device,
+        device);
   default_device = device;
 }
 DeviceGuard::~DeviceGuard() { default_device = previous_; }

@@ -123,7 +123,8 @@ class AllocationBudget {
 /// Whether this thread is under DeviceGuard("meta").
 bool is_dry_run();
 
-/// 64-byte aligned memory. Raises std::bad_alloc, also for a request larger than the machine's memory.
+/// 64-byte aligned memory, on CUDA 256-byte aligned. Raises std::bad_alloc, also for a request larger than the
+/// machine's memory.
 Block allocate(size_t bytes, Device device, MemoryKind kind);
 void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept;
 

@@ -17,13 +17,20 @@ def _numerical_gradient(
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Central differences of value() in each element of the tensor."""
     gradient = np.zeros(tensor.shape)
-    elements, flat = tensor.numpy().reshape(-1), gradient.reshape(-1)
+    values = tensor.numpy()  # on the CPU the tensor's own
+    elements, flat = values.reshape(-1), gradient.reshape(-1)
+
+    def assign(i: int, element: float) -> None:
+        elements[i] = element
+        if tensor.device != "cpu":
+            tensor.detach().copy_(_core.tensor(values, device=tensor.device))
+
     for i, original in enumerate(elements.copy()):
-        elements[i] = original + eps
+        assign(i, original + eps)
         above = value()
-        elements[i] = original - eps
+        assign(i, original - eps)
         below = value()
-        elements[i] = original
+        assign(i, original)
         flat[i] = (above - below) / (2 * eps)
     return gradient
 
@@ -75,7 +82,7 @@ def gradcheck(
         tensors[i].grad = None
     output = fn(*tensors)
     weights = np.random.default_rng(0).uniform(0.5, 1.5, output.shape)
-    output.backward(_core.tensor(weights, dtype="float64"))
+    output.backward(_core.tensor(weights, dtype="float64", device=output.device))
     analytical = [np.zeros(tensors[i].shape) if (g := tensors[i].grad) is None else g.numpy().copy() for i in checked]
     for i, grad in zip(checked, previous, strict=True):
         tensors[i].grad = grad

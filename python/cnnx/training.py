@@ -90,6 +90,11 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
 
 
+def _device_of(model: Module) -> _core.Device | str:
+    """Where the model's parameters are, and so where its input has to be."""
+    return next((parameter.device for parameter in model.parameters()), "cpu")
+
+
 def _hits(scores: Tensor, labels: Tensor) -> int:
     return int((scores.argmax(axis=1) == labels).sum().item())
 
@@ -202,7 +207,9 @@ def _train_epoch(
     model.train()
     start = time.perf_counter()
     total, hits, seen = 0.0, 0, 0
-    for images, labels in loader:
+    device = _device_of(model)
+    for batch, classes in loader:
+        images, labels = batch.to(device), classes.to(device)
         scores = model(images)
         value = loss(scores, labels)
         optimizer.zero_grad()
@@ -252,7 +259,9 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
     model.eval()
     total, confusion = 0.0, np.zeros((0, 0), np.int64)
     try:
-        for images, labels in DataLoader(data, batch_size):
+        device = _device_of(model)
+        for batch, classes in DataLoader(data, batch_size):
+            images, labels = batch.to(device), classes.to(device)
             scores = model(images)
             total += loss(scores, labels).item() * len(labels)
             if not confusion.size:
@@ -293,7 +302,8 @@ def predict(
     training = model.training
     model.eval()
     try:
-        parts = [_core.softmax(model(batch), dim=1).numpy() for batch, _ in DataLoader(data, batch_size)]
+        device = _device_of(model)
+        parts = [_core.softmax(model(batch.to(device)), dim=1).numpy() for batch, _ in DataLoader(data, batch_size)]
     finally:
         model.train(training)
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

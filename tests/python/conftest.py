@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import helpers
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,6 +17,16 @@ settings.register_profile("default", deadline=None, max_examples=100, suppress_h
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.register_profile("sanitizer", parent=settings.get_profile("default"), max_examples=8)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help='where comparisons with PyTorch run cnnx: "cpu" or "cuda"')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    helpers.device = config.getoption("--device")
+    if helpers.device != "cpu":
+        cnnx.zeros(1, device=helpers.device)  # says what is missing
 
 
 @pytest.fixture(autouse=True)

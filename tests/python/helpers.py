@@ -13,6 +13,9 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 
 
+device = "cpu"  # of --device
+
+
 def meta_model(name: str, **options: object) -> cnnx.Module:
     """A model of cnnx.models without values."""
     with cnnx.Device("meta"):
@@ -33,16 +36,16 @@ def assert_close(actual: object, expected: object, dtype: str = "float32", scale
 
 
 def compare_with_torch(fn, torch_fn, arrays, dtype: str, scale: float = 1.0) -> None:
-    """Runs both functions on the same arrays: outputs and all gradients must agree."""
+    """Runs both functions on the same arrays, ours on --device: outputs and all gradients must agree."""
     import torch
 
-    ours = [cnnx.tensor(a, dtype=dtype, requires_grad=True) for a in arrays]
+    ours = [cnnx.tensor(a, dtype=dtype, device=device, requires_grad=True) for a in arrays]
     theirs = [torch.tensor(a, dtype=getattr(torch, dtype), requires_grad=True) for a in arrays]
     y, t = fn(*ours), torch_fn(*theirs)
     assert y.shape == tuple(t.shape)
     assert_close(y, t.detach(), dtype, scale)
     (weights,) = randoms(99, tuple(t.shape))
-    y.backward(cnnx.tensor(weights, dtype=dtype))
+    y.backward(cnnx.tensor(weights, dtype=dtype, device=device))
     t.backward(torch.tensor(weights, dtype=getattr(torch, dtype)))
     for mine, other in zip(ours, theirs, strict=True):
         assert_close(mine.grad, other.grad, dtype, scale)

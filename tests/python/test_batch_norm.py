@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from helpers import assert_close, compare_with_torch, needs_torch, randoms
+from helpers import assert_close, compare_with_torch, device, needs_torch, randoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +37,7 @@ def test_matches_torch(shape, training, dtype):
     channels = shape[1]
     x, m, v, w, b = randoms(0, shape, *[(channels,)] * 4)
     v = np.abs(v) + 0.1
-    ours = [cnnx.tensor(a, dtype=dtype) for a in (m, v)]
+    ours = [cnnx.tensor(a, dtype=dtype, device=device) for a in (m, v)]
     theirs = [torch.tensor(a, dtype=getattr(torch, dtype)) for a in (m, v)]
     compare_with_torch(
         lambda x, w, b: F.batch_norm(x, *ours, w, b, training=training, momentum=0.3),

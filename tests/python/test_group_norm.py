@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import reference
-from helpers import assert_close, compare_with_torch, needs_torch, randoms
+from helpers import assert_close, compare_with_torch, device, needs_torch, randoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,7 +96,7 @@ def test_instance_norm_matches_torch(shape, use_input_stats, dtype):
 
     x, m, v, w, b = randoms(0, shape, *[(shape[1],)] * 4)
     v = np.abs(v) + 0.1
-    ours = [cnnx.tensor(a, dtype=dtype) for a in (m, v)]
+    ours = [cnnx.tensor(a, dtype=dtype, device=device) for a in (m, v)]
     theirs = [torch.tensor(a, dtype=getattr(torch, dtype)) for a in (m, v)]
     compare_with_torch(
         lambda x, w, b: F.instance_norm(x, *ours, w, b, use_input_stats, 0.3, 1e-4),

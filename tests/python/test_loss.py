@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from helpers import assert_close, compare_with_torch, needs_torch, randoms
+from helpers import assert_close, compare_with_torch, device, needs_torch, randoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,7 +65,10 @@ def test_cross_entropy_matches_torch(inner, weighted, smoothing, reduction, dtyp
     options = {"ignore_index": 3, "reduction": reduction, "label_smoothing": smoothing}
     compare_with_torch(
         lambda a: F.cross_entropy(
-            a, cnnx.tensor(targets), weight=cnnx.tensor(w, dtype=dtype) if weighted else None, **options
+            a,
+            cnnx.tensor(targets, device=device),
+            weight=cnnx.tensor(w, dtype=dtype, device=device) if weighted else None,
+            **options,
         ),
         lambda a: torch.nn.functional.cross_entropy(
             a,
@@ -91,10 +94,10 @@ def test_multi_margin_matches_torch(p, margin, weighted, reduction, dtype):
 
     x, w = randoms(0, (6, 5), (5,))
     targets = _targets(3, 6, 5)
-    ours = cnnx.tensor(w, dtype=dtype) if weighted else None
+    ours = cnnx.tensor(w, dtype=dtype, device=device) if weighted else None
     theirs = torch.tensor(w, dtype=getattr(torch, dtype)) if weighted else None
     compare_with_torch(
-        lambda a: F.multi_margin_loss(a, cnnx.tensor(targets), p, margin, ours, reduction),
+        lambda a: F.multi_margin_loss(a, cnnx.tensor(targets, device=device), p, margin, ours, reduction),
         lambda a: torch.nn.functional.multi_margin_loss(
             a, torch.tensor(targets), p, margin, theirs, reduction=reduction
         ),

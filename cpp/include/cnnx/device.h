@@ -30,8 +30,8 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
-/// While one lives, what this thread would make on the CPU is made on `device`. Under "meta" random numbers are not
-/// drawn from the global generator either: a dry run leaves no trace.
+/// While one lives, what this thread would make on the CPU is made on `device`: "cpu" or "meta". Under "meta" random
+/// numbers are not drawn from the global generator either: a dry run leaves no trace.
 class CNNX_API DeviceGuard {
  public:
   explicit DeviceGuard(Device device);
@@ -50,8 +50,19 @@ CNNX_API void set_num_threads(int count);
 /// The instruction set of the CPU kernels in use: "generic", "avx2" or "avx512"; CNNX_ISA asks for a lower one.
 CNNX_API std::string cpu_isa_name();
 
-/// Whether a CUDA device can be used.
+/// Whether a CUDA device can be used, and how many there are.
 CNNX_API bool cuda_is_available();
+CNNX_API int cuda_device_count();
+
+/// Memory of a CUDA device, of all processes, in bytes. Raises CudaError.
+struct DeviceMemory {
+  long long free = 0;
+  long long total = 0;
+};
+CNNX_API DeviceMemory cuda_memory(Device device);
+
+/// Returns when the device has done all it was given; operations on CUDA devices return before. Raises CudaError.
+CNNX_API void synchronize(Device device);
 
 /// What a buffer is for. Gradients of leaves and workspaces are told apart by the library, the rest by MemoryKindGuard.
 enum class MemoryKind : unsigned char { kActivation, kParameter, kGradient, kOptimizer, kBatch, kWorkspace };

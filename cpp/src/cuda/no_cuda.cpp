@@ -1,13 +1,16 @@
-// Stands in for the CUDA library in a build without it.
+// Stands in for the loader of the CUDA library in a build without CUDA (CNNX_CUDA=OFF).
 #include "check.h"
-#include "kernels.h"
+#include "cuda/library.h"
 
 namespace cnnx {
 
 bool cuda_is_available() { return false; }
+int cuda_device_count() { return 0; }
 
-void raise_no_cuda() {
-  fail<CudaError>("cuda", "this build of cnnx has no CUDA kernels; got device \"cuda\". Use device \"cpu\".");
+const CudaLibrary& cuda_library() {
+  fail<CudaError>("cuda", "this build of cnnx has no CUDA (CNNX_CUDA=OFF); got device \"cuda\". Use device \"cpu\".");
 }
+
+void check_cuda_device(int) { cuda_library(); }
 
 }  // namespace cnnx

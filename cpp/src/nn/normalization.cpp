@@ -41,8 +41,8 @@ Tensor BatchNorm2d::forward(const Tensor& x, const Tensor& residual, bool relu) 
   const BatchNormOptions options{.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps};
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"), options, {residual, relu});
   if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined() && !is_recomputing()) {
-    count.impl()->storage->bump_version();
-    ++*count.data<int64_t>();
+    const NoGradGuard no_grad;
+    count.copy_(count + 1.0);
   }
   return y;
 }

@@ -1,8 +1,6 @@
 // Batch normalization over all axes but the second.
 #include "ops/batch_norm.h"
 
-#include <cmath>
-
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
@@ -35,11 +33,8 @@ void update_running(const BatchNormGeometry& g, double momentum, const Tensor& m
   const double unbias = static_cast<double>(g.count()) / static_cast<double>(g.count() - 1);
   const auto blend = [&](Tensor& running, const Tensor& batch, double factor) {
     if (!running.defined()) return;
-    for (int64_t c = 0; c < g.channels; ++c) {
-      T& value = running.data<T>()[c];
-      value = static_cast<T>((1 - momentum) * static_cast<double>(value) +
-                             momentum * factor * static_cast<double>(batch.data<T>()[c]));
-    }
+    kernels<BatchNormKernels<T>>(running.device())
+        .blend(g.channels, momentum, factor, batch.data<T>(), running.data<T>());
     running.impl()->storage->bump_version();
   };
   blend(running_mean, mean, 1);
@@ -50,9 +45,7 @@ Tensor inverse_deviation(const Tensor& var, double eps) {
   Tensor result = empty_like(var);
   dispatch_floating(var.dtype(), [&](auto t) {
     using T = decltype(t);
-    for (int64_t c = 0; c < var.numel(); ++c) {
-      result.data<T>()[c] = static_cast<T>(1 / std::sqrt(static_cast<double>(var.data<T>()[c]) + eps));
-    }
+    kernels<BatchNormKernels<T>>(var.device()).inverse_deviation(var.numel(), eps, var.data<T>(), result.data<T>());
   });
   return result;
 }
@@ -64,14 +57,9 @@ std::pair<Tensor, Tensor> batch_norm_affine(const Tensor& mean, const Tensor& va
   Tensor scale = empty_like(mean), shift = empty_like(mean);
   dispatch_floating(mean.dtype(), [&](auto t) {
     using T = decltype(t);
-    const T *w = data_or_null<T>(weight), *b = data_or_null<T>(bias), *m = std::as_const(mean).data<T>(),
-            *v = std::as_const(var).data<T>();
-    T *const s = scale.data<T>(), *const h = shift.data<T>();
-    for (int64_t c = 0; c < mean.numel(); ++c) {
-      const double factor = (w ? static_cast<double>(w[c]) : 1) / std::sqrt(static_cast<double>(v[c]) + eps);
-      s[c] = static_cast<T>(factor);
-      h[c] = static_cast<T>((b ? static_cast<double>(b[c]) : 0) - static_cast<double>(m[c]) * factor);
-    }
+    kernels<BatchNormKernels<T>>(mean.device())
+        .affine(mean.numel(), eps, mean.data<T>(), var.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
+                scale.data<T>(), shift.data<T>());
   });
   return {scale, shift};
 }

@@ -32,6 +32,11 @@ template <class T>
 struct BatchNormKernels {
   /// Mean and biased variance of each channel.
   void (*statistics)(const BatchNormGeometry& g, const T* x, T* mean, T* var);
+  /// running = (1 - momentum) * running + momentum * factor * batch.
+  void (*blend)(int64_t channels, double momentum, double factor, const T* batch, T* running);
+  void (*inverse_deviation)(int64_t channels, double eps, const T* var, T* invstd);
+  /// The normalization as scale * x + shift.
+  void (*affine)(int64_t channels, double eps, const T* mean, const T* var, const T* w, const T* b, T* scale, T* shift);
   /// `residual` may be null.
   void (*forward)(const BatchNormGeometry& g, const T* x, const T* mean, const T* invstd, const T* w, const T* b,
                   const T* residual, bool relu, T* y);

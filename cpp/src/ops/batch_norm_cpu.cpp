@@ -1,6 +1,8 @@
 // Batch normalization on the CPU, a channel a task. Sums run along planes in T and over the batch in double.
 #include "ops/batch_norm.h"
 
+#include <cmath>
+
 #include "kernels.h"
 #include "parallel.h"
 
@@ -44,6 +46,30 @@ void statistics(const BatchNormGeometry& g, const T* x, T* mean, T* var) {
     mean[c] = m;
     var[c] = static_cast<T>(sum_channel<T>(g, c, [=](int64_t i) { return (x[i] - m) * (x[i] - m); }) / count);
   });
+}
+
+// The vectors of channels are short: no threads.
+
+template <class T>
+void blend(int64_t channels, double momentum, double factor, const T* batch, T* running) {
+  for (int64_t c = 0; c < channels; ++c) {
+    running[c] = static_cast<T>((1 - momentum) * static_cast<double>(running[c]) +
+                                momentum * factor * static_cast<double>(batch[c]));
+  }
+}
+
+template <class T>
+void inverse_deviation(int64_t channels, double eps, const T* var, T* invstd) {
+  for (int64_t c = 0; c < channels; ++c) invstd[c] = static_cast<T>(1 / std::sqrt(static_cast<double>(var[c]) + eps));
+}
+
+template <class T>
+void affine(int64_t channels, double eps, const T* mean, const T* var, const T* w, const T* b, T* scale, T* shift) {
+  for (int64_t c = 0; c < channels; ++c) {
+    const double factor = (w ? static_cast<double>(w[c]) : 1) / std::sqrt(static_cast<double>(var[c]) + eps);
+    scale[c] = static_cast<T>(factor);
+    shift[c] = static_cast<T>((b ? static_cast<double>(b[c]) : 0) - static_cast<double>(mean[c]) * factor);
+  }
 }
 
 /// The normalization of one channel as the forward pass computes it: (x - mean) * scale + shift.
@@ -123,7 +149,7 @@ void backward(const BatchNormGeometry& g, bool through_statistics, bool relu, co
 }
 
 template <class T>
-constexpr BatchNormKernels<T> kTable{statistics<T>, forward<T>, backward<T>};
+constexpr BatchNormKernels<T> kTable{statistics<T>, blend<T>, inverse_deviation<T>, affine<T>, forward<T>, backward<T>};
 
 }  // namespace
 

@@ -93,7 +93,9 @@ Tensor grad_a(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b) {
     case BinaryOp::kMul: return gy * b;
     case BinaryOp::kDiv: return gy / b;
     case BinaryOp::kPow:
-      return gy * b * pow(a, b - 1.0 + compare(Comparison::kEq, b, zeros({})));  // a^0: 0, not 0 * inf
+      return gy * b *
+             pow(a, b - 1.0 +
+                        compare(Comparison::kEq, b, zeros({}, {DType::kFloat32, b.device()})));  // a^0: 0, not 0 * inf
     default: return gy;
   }
 }
@@ -104,7 +106,7 @@ Tensor grad_b(BinaryOp op, const Tensor& gy, const Tensor& a, const Tensor& b, c
     case BinaryOp::kMul: return gy * a;
     case BinaryOp::kDiv: return -(gy * y / b);
     default: {  // where a is 0 and b is not negative: 0, not 0 * -inf
-      const Tensor zero = zeros({});
+      const Tensor zero = zeros({}, {DType::kFloat32, a.device()});
       return gy * y * log(a + compare(Comparison::kEq, a, zero) * compare(Comparison::kGe, b, zero));
     }
   }

@@ -5,6 +5,7 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "cuda/library.h"
 #include "kernels.h"
 #include "tensor_impl.h"
 
@@ -40,21 +41,27 @@ Tensor Tensor::to(DType target) const {
 
 Tensor Tensor::to(Device target) const {
   if (target == device()) return *this;
-  if (target.is_cuda()) raise_no_cuda();
-  check(target.is_meta(), "to",
+  if (target.is_meta()) return empty(shape(), {dtype(), target});
+  check(!device().is_meta(), "to",
         "a tensor on \"meta\" has a shape but no values; got device \"{}\". In dry runs, such as those of "
         "cnnx.analysis, forward() cannot read values.",
         target);
-  return empty(shape(), {dtype(), target});
+  Tensor y = empty(shape(), {dtype(), target});
+  const auto number = [](Device place) { return place.is_cuda() ? place.index : -1; };
+  cuda_library().copy(y.raw_data(), number(target), raw_data(), number(device()), impl_->storage->bytes());
+  if (!grad_needed({this})) return y;
+  return record("to", y, {this}, [from = device()](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {
   check_writable("copy_", *this);
   check(source.defined() && source.shape() == shape(), "copy_", "expected a source of shape {}; got {}.", shape(),
         source.defined() ? source.shape() : Shape());
-  check_same_device("copy_", *this, source);
-  if (raw_data() != source.raw_data()) {
-    kernels<CastKernels>(device()).convert(numel(), source.dtype(), source.raw_data(), dtype(), raw_data());
+  const bool crosses = source.device() != device() && (source.device().is_cuda() || device().is_cuda());
+  const Tensor here = crosses ? source.detach().to(device()) : source;
+  check_same_device("copy_", *this, here);
+  if (raw_data() != here.raw_data()) {
+    kernels<CastKernels>(device()).convert(numel(), here.dtype(), here.raw_data(), dtype(), raw_data());
     impl_->storage->bump_version();
   }
   return *this;

@@ -2,6 +2,7 @@
 #include "ops/class_loss.h"
 
 #include "check.h"
+#include "kernels.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -45,9 +46,8 @@ Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduc
   Tensor total = empty_like(losses, {});
   dispatch_floating(losses.dtype(), [&](auto t) {
     using T = decltype(t);
-    double sum = 0;
-    for (int64_t i = 0; i < losses.numel(); ++i) sum += static_cast<double>(losses.data<T>()[i]);
-    *total.data<T>() = static_cast<T>(reduction == Reduction::kMean ? sum / divisor : sum);
+    kernels<LossKernels<T>>(losses.device())
+        .total(losses.numel(), losses.data<T>(), reduction == Reduction::kMean ? divisor : 1, total.data<T>());
   });
   return total;
 }

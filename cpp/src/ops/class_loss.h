@@ -11,7 +11,7 @@ struct ClassLossGeometry {
   int64_t classes = 0;
   int64_t inner = 1;
 
-  int64_t count() const { return items * inner; }
+  constexpr int64_t count() const { return items * inner; }
 };
 
 /// Checks shapes, dtypes and devices, the class weights if defined, and that every target is a class (or ignore_index).
@@ -24,13 +24,19 @@ ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tens
 /// `divisor`.
 Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduction, double divisor);
 
+/// The sum of the losses of items over `divisor`, added up in double.
+template <class T>
+struct LossKernels {
+  void (*total)(int64_t n, const T* losses, double divisor, T* y);
+};
+
 /// The factor of each item's gradient: gy itself without reduction, else its one value over the divisor.
 template <class T>
 struct ItemGradient {
   const T* values;
   T scale;
   bool shared;
-  T operator()(int64_t item) const { return shared ? values[0] * scale : values[item]; }
+  constexpr T operator()(int64_t item) const { return shared ? values[0] * scale : values[item]; }
 };
 
 }  // namespace cnnx

@@ -13,7 +13,8 @@ namespace {
 double total_weight(const CrossEntropyGeometry& g, const Tensor& targets, const Tensor& weight) {
   if (targets.device().is_meta()) return static_cast<double>(g.count());
   const std::vector<double> weights = weight.defined() ? weight.to_vector() : std::vector<double>();
-  const auto* target = targets.data<int64_t>();
+  const Tensor host = targets.to(Device());
+  const auto* target = host.data<int64_t>();
   double total = 0;
   for (int64_t i = 0; i < g.count(); ++i) {
     if (target[i] != g.ignore_index) total += weights.empty() ? 1 : weights[static_cast<size_t>(target[i])];

@@ -78,14 +78,7 @@ void update_running(const GroupNormGeometry& g, double momentum, const Tensor& s
   if (!running.defined() || g.batch == 0) return;
   dispatch_floating(running.dtype(), [&](auto t) {
     using T = decltype(t);
-    const T* const from = statistics.data<T>();
-    T* const to = running.data<T>();
-    for (int64_t c = 0; c < g.groups; ++c) {
-      double sum = 0;
-      for (int64_t n = 0; n < g.batch; ++n) sum += static_cast<double>(from[n * g.groups + c]);
-      to[c] = static_cast<T>((1 - momentum) * static_cast<double>(to[c]) +
-                             momentum * factor * sum / static_cast<double>(g.batch));
-    }
+    kernels<GroupNormKernels<T>>(running.device()).blend(g, momentum, factor, statistics.data<T>(), running.data<T>());
   });
   running.impl()->storage->bump_version();
 }

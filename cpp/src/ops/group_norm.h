@@ -15,9 +15,9 @@ struct GroupNormGeometry {
   int64_t plane = 1;
   double eps = 0;
 
-  int64_t rows() const { return batch * groups; }
-  int64_t row_values() const { return channels * plane; }
-  int64_t weights() const { return groups * channels; }
+  constexpr int64_t rows() const { return batch * groups; }
+  constexpr int64_t row_values() const { return channels * plane; }
+  constexpr int64_t weights() const { return groups * channels; }
 };
 
 /// `w` and `b` may be null: 1 and 0. mean and var (biased) are (rows). The workspace has the bytes of the pass.
@@ -30,6 +30,8 @@ struct GroupNormKernels {
   /// gx, gw, gb may be null.
   void (*backward)(const GroupNormGeometry& g, const T* x, const T* mean, const T* var, const T* w, const T* gy, T* gx,
                    T* gw, T* gb, void* workspace);
+  /// running = (1 - momentum) * running + momentum * the average over the batch of factor * the rows' statistics.
+  void (*blend)(const GroupNormGeometry& g, double momentum, double factor, const T* statistics, T* running);
 };
 
 }  // namespace cnnx

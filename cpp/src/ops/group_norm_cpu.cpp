@@ -318,7 +318,17 @@ void backward(const GroupNormGeometry& g, const T* x, const T* mean, const T* va
 }
 
 template <class T>
-constexpr GroupNormKernels<T> kTable{forward_bytes, forward<T>, backward_bytes<T>, backward<T>};
+void blend(const GroupNormGeometry& g, double momentum, double factor, const T* statistics, T* running) {
+  for (int64_t c = 0; c < g.groups; ++c) {
+    double sum = 0;
+    for (int64_t n = 0; n < g.batch; ++n) sum += static_cast<double>(statistics[n * g.groups + c]);
+    running[c] = static_cast<T>((1 - momentum) * static_cast<double>(running[c]) +
+                                momentum * factor * sum / static_cast<double>(g.batch));
+  }
+}
+
+template <class T>
+constexpr GroupNormKernels<T> kTable{forward_bytes, forward<T>, backward_bytes<T>, backward<T>, blend<T>};
 
 }  // namespace
 

@@ -13,9 +13,10 @@ namespace {
 
 /// Whether the weight's gradient stays a product of gy and x, which an optimizer multiplies out piece by piece: writing
 /// a large matrix and reading it again takes longer than its few multiplications.
-bool stays_product(const LinearGeometry& g) {
+bool stays_product(const LinearGeometry& g, Device device) {
   constexpr int64_t kLarge = 1 << 17, kMostRows = 32;
-  return g.in * g.out >= kLarge && g.rows > 0 && g.rows <= kMostRows && 8 * g.rows * (g.in + g.out) <= g.in * g.out;
+  return !device.is_cuda() && g.in * g.out >= kLarge && g.rows > 0 && g.rows <= kMostRows &&
+         8 * g.rows * (g.in + g.out) <= g.in * g.out;
 }
 
 template <class T>
@@ -79,7 +80,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
                       grads[0] = empty_like(gy, x_shape);
                       k.backward_input(g, gy.data<T>(), saved_w.get(op).template data<T>(), grads[0].data<T>());
                     }
-                    if (need_w && stays_product(g)) {
+                    if (need_w && stays_product(g, gy.device())) {
                       grads[1] = product_gradient<T>(g, saved_x.get(op), gy);
                     } else if (need_w) {
                       grads[1] = empty_like(gy, {g.out, g.in});

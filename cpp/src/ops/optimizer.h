@@ -9,18 +9,22 @@ namespace cnnx {
 struct SGDRule {
   double lr, momentum, dampening, weight_decay;
   bool nesterov, first;  // first: the momentum buffer is not filled yet
+  bool operator==(const SGDRule&) const = default;
 };
 struct AdamRule {
   double lr, beta1, beta2, eps, weight_decay;
   bool decoupled;
   double correction1, correction2;  // 1 - beta^step
+  bool operator==(const AdamRule&) const = default;
 };
 struct RMSpropRule {
   double lr, alpha, eps, weight_decay, momentum;
   bool centered;
+  bool operator==(const RMSpropRule&) const = default;
 };
 struct AdagradRule {
   double lr, eps, weight_decay;  // lr with the decay of this step
+  bool operator==(const AdagradRule&) const = default;
 };
 
 /// Values g[i] = sum over r < rows of left[r * left_step] * right[r * right_step + i].

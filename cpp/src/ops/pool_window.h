@@ -11,16 +11,16 @@ struct PoolAxis {
   WindowAxis window;
   bool adaptive = false;
 
-  int64_t input() const { return window.input; }
-  int64_t output() const { return window.output; }
-  int64_t begin(int64_t o) const { return adaptive ? o * window.input / window.output : window.start(o); }
-  int64_t taps(int64_t o) const {
+  constexpr int64_t input() const { return window.input; }
+  constexpr int64_t output() const { return window.output; }
+  constexpr int64_t begin(int64_t o) const { return adaptive ? o * window.input / window.output : window.start(o); }
+  constexpr int64_t taps(int64_t o) const {
     return adaptive ? ceil_div((o + 1) * window.input, window.output) - begin(o) : window.kernel;
   }
   /// The most taps of any window.
-  int64_t max_taps() const { return adaptive ? ceil_div(window.input, window.output) + 1 : window.kernel; }
+  constexpr int64_t max_taps() const { return adaptive ? ceil_div(window.input, window.output) + 1 : window.kernel; }
   /// Positions that a window of average pooling is said to have when padding counts: those up to the padded end.
-  int64_t padded_taps(int64_t o) const {
+  constexpr int64_t padded_taps(int64_t o) const {
     const int64_t limit = window.input + window.pad_after - begin(o);
     return taps(o) < limit ? taps(o) : limit;
   }
@@ -46,8 +46,8 @@ struct PoolGeometry {
   PoolAxis w;
   int threads = 1;  // that a kernel may use: each may have a workspace of its own
 
-  int64_t input_plane() const { return h.input() * w.input(); }
-  int64_t output_plane() const { return h.output() * w.output(); }
+  constexpr int64_t input_plane() const { return h.input() * w.input(); }
+  constexpr int64_t output_plane() const { return h.output() * w.output(); }
 };
 
 /// Checks the arguments; x is (N, C, H, W) or (C, H, W). Raises std::invalid_argument.

@@ -18,7 +18,7 @@ struct ResampleAxis {
   const int64_t* outputs = nullptr;
   const T* share = nullptr;
 
-  int64_t second(int64_t o) const { return first[o] + 1 < input ? first[o] + 1 : first[o]; }
+  constexpr int64_t second(int64_t o) const { return first[o] + 1 < input ? first[o] + 1 : first[o]; }
 };
 
 /// Both axes blend or neither does.

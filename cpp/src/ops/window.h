@@ -20,9 +20,9 @@ struct WindowAxis {
   int64_t output = 0;
 
   /// Input positions that a window spans, (kernel - 1) * dilation + 1.
-  int64_t extent() const { return (kernel - 1) * dilation + 1; }
+  constexpr int64_t extent() const { return (kernel - 1) * dilation + 1; }
   /// First input position of an output's window; negative inside the padding.
-  int64_t start(int64_t o) const { return o * stride - pad_before; }
+  constexpr int64_t start(int64_t o) const { return o * stride - pad_before; }
 };
 
 /// Output positions o of one axis whose input o * stride - pad + offset lies inside the image: [first, last).

@@ -66,6 +66,12 @@ CASES: list[Case] = [
         ValueError,
         '[to] a tensor on "meta" has a shape but no values; got device "cpu".',
     ),
+    (
+        lambda: cnnx.Device("cuda").__enter__(),
+        ValueError,
+        '[device] a block may be under "cpu" or "meta"; got "cuda:0".',
+    ),
+    (lambda: cnnx.cuda.memory.info("cpu"), ValueError, '[cuda] expected a CUDA device; got "cpu".'),
     (lambda: cnnx.Device("tpu"), ValueError, '[device] expected "cpu", "cuda", "cuda:N" or "meta"; got "tpu".'),
     (lambda: cnnx.checkpoint(F.relu), TypeError, "[checkpoint] expected a Module; got"),
     (

@@ -189,7 +189,7 @@ CASES: list[Case] = [
         "[requires_grad] only float32 and float64 tensors have gradients",
     ),
     (lambda: cnnx.zeros(2, 2).item(), ValueError, "[item] only a tensor of one element"),
-    (lambda: cnnx.zeros(1).to("cuda"), RuntimeError, "[cuda]"),
+    (lambda: cnnx.zeros(1).to("cuda:99"), RuntimeError, "[cuda]"),
     (lambda: cnnx.zeros(1).to("tpu"), ValueError, "tpu"),
     (lambda: cnnx.concat([]), ValueError, "[concat]"),
     (lambda: cnnx.concat([cnnx.zeros(2, 3), cnnx.zeros(2, 4)]), ValueError, "[concat]"),

@@ -9,15 +9,34 @@
 
 namespace cnnx {
 namespace {
-std::atomic<int> pinned{-1};  // index into the list; -1 chooses by geometry
+std::atomic<int> pinned{-1};  // index into the CPU's list; -1 chooses by geometry
+
+/// The algorithms of a GPU have the names of those of the CPU that they are like.
+template <class T>
+std::span<const Conv2dKernels<T>* const> cuda_algorithms(Device device) {
+  static const std::array<const Conv2dKernels<T>*, 2> list{&cuda_kernels<DirectConv2d<T>>(device),
+                                                           &cuda_kernels<ImplicitGemmConv2d<T>>(device)};
+  use_cuda_device(device.index);
+  return list;
 }
+
+/// The pinned algorithm among those of a device, or null.
+template <class T>
+const Conv2dKernels<T>* find_pinned(std::span<const Conv2dKernels<T>* const> list) {
+  const int pin = pinned.load(std::memory_order_relaxed);
+  if (pin < 0) return nullptr;
+  const std::string_view name = conv2d_algorithms<T>(Device())[static_cast<size_t>(pin)]->name;
+  const auto found = std::find_if(list.begin(), list.end(), [&](const auto* each) { return each->name == name; });
+  return found == list.end() ? nullptr : *found;
+}
+}  // namespace
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
   static const std::array<const Conv2dKernels<T>*, 5> cpu{
       &cpu_kernels<DirectConv2d<T>>(), &cpu_kernels<WinogradConv2d<T>>(), &cpu_kernels<SmallWinogradConv2d<T>>(),
       &cpu_kernels<ImplicitGemmConv2d<T>>(), &cpu_kernels<Im2colConv2d<T>>()};
-  if (device.is_cuda()) raise_no_cuda();
+  if (device.is_cuda()) return cuda_algorithms<T>(device);
   if (device.is_meta()) {
     static const auto muted = [] {
       std::array<Conv2dKernels<T>, cpu.size()> tables;
@@ -37,11 +56,11 @@ std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
 template <class T>
 const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const auto list = conv2d_algorithms<T>(device);
-  const int pin = pinned.load(std::memory_order_relaxed);
+  const Conv2dKernels<T>* const pin = find_pinned<T>(list);
   const int64_t limit = workspace_limit();
   Conv2dGeometry alone = g;  // the choice must not depend on the number of threads
   alone.threads = 1;
-  if (pin >= 0 && list[static_cast<size_t>(pin)]->accepts(g, pass)) return *list[static_cast<size_t>(pin)];
+  if (pin && pin->accepts(g, pass)) return *pin;
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {

@@ -20,10 +20,10 @@ struct Conv2dGeometry {
   static constexpr int64_t kColumnBytes = 1 << 19;  // half of a 1 MiB second-level cache
   int64_t column_bytes = kColumnBytes;              // of im2col columns at a time; less under a workspace limit
 
-  int64_t group_in() const { return in_channels / groups; }
-  int64_t group_out() const { return out_channels / groups; }
-  int64_t input_plane() const { return h.input * w.input; }
-  int64_t output_plane() const { return h.output * w.output; }
+  constexpr int64_t group_in() const { return in_channels / groups; }
+  constexpr int64_t group_out() const { return out_channels / groups; }
+  constexpr int64_t input_plane() const { return h.input * w.input; }
+  constexpr int64_t output_plane() const { return h.output * w.output; }
   /// Whether every output is made of the input at its own place: a 1x1 kernel, stride 1, no padding.
   bool is_pointwise() const {
     const auto is_identity = [](const WindowAxis& a) {
@@ -32,7 +32,7 @@ struct Conv2dGeometry {
     return is_identity(h) && is_identity(w);
   }
   /// Weights of one filter, (C / groups) * R * S.
-  int64_t filter_size() const { return group_in() * h.kernel * w.kernel; }
+  constexpr int64_t filter_size() const { return group_in() * h.kernel * w.kernel; }
   /// Multiply-adds of the definition.
   double multiply_adds() const {
     return static_cast<double>(batch * out_channels * output_plane()) * static_cast<double>(filter_size());
@@ -52,9 +52,9 @@ struct ConvEpilogue {
   const T* residual = nullptr;  // of the output's shape
   bool relu = false;
 
-  bool is_identity() const { return !scale && !shift && !residual && !relu; }
+  constexpr bool is_identity() const { return !scale && !shift && !residual && !relu; }
   /// For the filters from k on of an output that starts `offset` values further on.
-  ConvEpilogue at(int64_t k, int64_t offset) const {
+  constexpr ConvEpilogue at(int64_t k, int64_t offset) const {
     return {scale ? scale + k : nullptr, shift ? shift + k : nullptr, residual ? residual + offset : nullptr, relu};
   }
 };

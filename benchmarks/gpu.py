@@ -1,0 +1,139 @@
+"""Times convolutions and memory-bound operations on a GPU: python -m benchmarks.gpu [--batch 32] [--only NET].
+
+Every figure is the mean of calls between two waits for the device; operations queue meanwhile, as in training. With
+PyTorch for CUDA installed, its time over that of cnnx follows (TF32 off): above 1 cnnx is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cnnx
+import cnnx.functional as F
+
+from .cases import NETS
+from .graph import ConvShape, convolutions
+
+_PASSES = ("forward", "input", "weight")
+
+
+def load_torch() -> Any:
+    """PyTorch with a GPU, or None."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch if torch.cuda.is_available() else None
+
+
+def mean_time(step: Callable[[], object], wait: Callable[[], object], seconds: float) -> float:
+    """Seconds a call: as many calls as take about the time, after a few to warm up."""
+    for _ in range(2):
+        step()
+    wait()
+    calls, elapsed = 1, 0.0
+    while True:
+        start = time.perf_counter()
+        for _ in range(calls):
+            step()
+        wait()
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds or calls >= 1 << 16:
+            return elapsed / calls
+        calls *= 2
+
+
+def ours(shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
+    x = cnnx.randn(batch, shape.in_channels, shape.size, shape.size, device="cuda")
+    w = cnnx.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device="cuda")
+    options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
+    if what == "forward":
+        return cnnx.no_grad()(lambda: F.conv2d(x, w, **options))
+    wanted = (x if what == "input" else w).requires_grad_()
+    y = F.conv2d(x, w, **options)
+    grad = cnnx.randn(*y.shape, device="cuda")
+
+    def step() -> None:
+        wanted.grad = None
+        y.backward(grad, retain_graph=True)
+
+    return step
+
+
+def theirs(torch: Any, shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
+    x = torch.randn(batch, shape.in_channels, shape.size, shape.size, device="cuda")
+    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device="cuda")
+    options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
+    if what == "forward":
+        return torch.no_grad()(lambda: torch.nn.functional.conv2d(x, w, **options))
+    wanted = (x if what == "input" else w).requires_grad_()
+    y = torch.nn.functional.conv2d(x, w, **options)
+    grad = torch.randn_like(y)
+    return lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)
+
+
+def time_convolutions(torch: Any, only: str, batch: int, seconds: float) -> None:
+    ratios: dict[str, list[float]] = {what: [] for what in _PASSES}
+    for net, case in NETS.items():
+        if only not in net:
+            continue
+        with cnnx.no_grad():
+            shapes = convolutions(case.build(), cnnx.zeros(1, *case.shape))
+        for shape in shapes:
+            for what in _PASSES:
+                mine = mean_time(ours(shape, batch, what), cnnx.cuda.synchronize, seconds)
+                size = f"{shape.in_channels}->{shape.out_channels} {shape.size}^2 {shape.kernel}x{shape.kernel}/{shape.stride}"
+                line = f"{net} {size} {what}: {mine * 1e3:.3f} ms, {shape.flops(batch) / mine / 1e12:.2f} TFLOP/s"
+                if torch:
+                    other = mean_time(theirs(torch, shape, batch, what), torch.cuda.synchronize, seconds)
+                    ratios[what].append(other / mine)
+                    line += f", torch / cnnx {other / mine:.2f}"
+                print(line, flush=True)
+    for what, values in ratios.items():
+        if values:
+            print(f"{what}: geometric mean {math.exp(sum(map(math.log, values)) / len(values)):.3f}")
+
+
+def time_memory_bound(size: int, seconds: float) -> None:
+    """Bytes that operations read and write a second, as a share of those of a copy."""
+    x = cnnx.randn(size, 64, 56, 56, device="cuda")
+    weight, bias = cnnx.ones(64, device="cuda"), cnnx.zeros(64, device="cuda")
+    value = x.numel() * 4
+    cases: dict[str, tuple[Callable[[], object], float]] = {
+        "copy": (x.clone, 2),
+        "relu": (lambda: F.relu(x), 2),
+        "add": (lambda: x + x, 3),
+        "max_pool2d 2x2": (lambda: F.max_pool2d(x, 2), 1.25),
+        "avg_pool2d 2x2": (lambda: F.avg_pool2d(x, 2), 1.25),
+        "batch_norm training": (lambda: F.batch_norm(x, None, None, weight, bias, training=True), 3),
+        "sum": (x.sum, 1),
+    }
+    copied = 0.0
+    with cnnx.no_grad():
+        for name, (step, moved) in cases.items():
+            rate = moved * value / mean_time(step, cnnx.cuda.synchronize, seconds)
+            copied = copied or rate
+            print(f"{name}: {rate / 1e9:.0f} GB/s, {rate / copied:.2f} of the copy", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--seconds", type=float, default=0.05)
+    options = parser.parse_args()
+    torch = load_torch()
+    if torch:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        print(f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}")
+    time_memory_bound(options.batch, options.seconds)
+    time_convolutions(torch, options.only, options.batch, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

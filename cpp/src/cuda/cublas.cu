@@ -1,0 +1,111 @@
+// Finds cuBLAS and calls it. CNNX_CUBLAS_LIBRARY names a file of its own; "none" leaves the products to cnnx's kernels.
+//
+// It is looked for as the system's loader does and, through this library's run path, in NVIDIA's Python packages beside
+// cnnx and in the toolkit's usual folder. Its products are row-major ones of transposed matrices.
+#include "cuda/cublas.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "cuda/launch.h"
+
+namespace cnnx::cuda {
+namespace {
+
+// cuBLAS's own types, as its interface has them since version 4.
+using Handle = struct cublasContext*;
+using Status = int;
+constexpr int kPlain = 0, kTransposed = 1;
+template <class T>
+using StridedBatched = Status (*)(Handle, int op_a, int op_b, int m, int n, int k, const T* alpha, const T* a, int lda,
+                                  long long stride_a, const T* b, int ldb, long long stride_b, const T* beta, T* c,
+                                  int ldc, long long stride_c, int count);
+
+struct Library {
+  Status (*create)(Handle*) = nullptr;
+  Status (*set_stream)(Handle, cudaStream_t) = nullptr;
+  StridedBatched<float> multiply_float = nullptr;
+  StridedBatched<double> multiply_double = nullptr;
+};
+
+/// The first of these that can be loaded, or null.
+void* open_library() {
+  const char* given = std::getenv("CNNX_CUBLAS_LIBRARY");
+  if (given && *given) return std::string_view(given) == "none" ? nullptr : dlopen(given, RTLD_NOW | RTLD_LOCAL);
+  for (const char* name : {"libcublas.so.13", "libcublas.so.12"}) {
+    if (void* file = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return file;
+  }
+  return nullptr;
+}
+
+template <class F>
+bool find(void* file, const char* name, F& function) {
+  function = reinterpret_cast<F>(dlsym(file, name));
+  return function != nullptr;
+}
+
+/// Null if there is no cuBLAS, or one without what is needed.
+const Library* library() {
+  static const Library* const found = []() -> const Library* {
+    static Library functions;
+    void* file = open_library();
+    const bool complete = file && find(file, "cublasCreate_v2", functions.create) &&
+                          find(file, "cublasSetStream_v2", functions.set_stream) &&
+                          find(file, "cublasSgemmStridedBatched", functions.multiply_float) &&
+                          find(file, "cublasDgemmStridedBatched", functions.multiply_double);
+    return complete ? &functions : nullptr;
+  }();
+  return found;
+}
+
+void check_cublas(Status status, const char* call) {
+  if (status == 0) return;
+  throw CudaError(std::string("[cuda] ") + call + " failed with status " + std::to_string(status) +
+                  ". CNNX_CUBLAS_LIBRARY=none does without cuBLAS.");
+}
+
+/// One handle for each stream; used under the mutex.
+Handle handle_of(const Library& cublas, cudaStream_t stream) {
+  static std::map<cudaStream_t, Handle> handles;
+  Handle& handle = handles[stream];
+  if (!handle) {
+    check_cublas(cublas.create(&handle), "cublasCreate");
+    check_cublas(cublas.set_stream(handle, stream), "cublasSetStream");
+  }
+  return handle;
+}
+
+}  // namespace
+
+template <class T>
+bool cublas_product(const Product& p, const T* a, const T* b, T* c) {
+  const Library* const cublas = library();
+  if (!cublas) return false;
+  const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+  const T one = 1, zero = 0;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  StridedBatched<T> multiply;
+  if constexpr (std::is_same_v<T, float>) {
+    multiply = cublas->multiply_float;
+  } else {
+    multiply = cublas->multiply_double;
+  }
+  // c transposed = op(b) transposed times op(a) transposed; what is row-major here is transposed there already.
+  check_cublas(multiply(handle_of(*cublas, stream()), p.transpose_b ? kTransposed : kPlain,
+                        p.transpose_a ? kTransposed : kPlain, n, m, k, &one, b, p.transpose_b ? k : n, p.step_b, a,
+                        p.transpose_a ? m : k, p.step_a, &zero, c, n, p.m * p.n, static_cast<int>(p.items)),
+               "a product");
+  return true;
+}
+
+template bool cublas_product(const Product&, const float*, const float*, float*);
+template bool cublas_product(const Product&, const double*, const double*, double*);
+
+}  // namespace cnnx::cuda

@@ -1,0 +1,195 @@
+// The function that the CUDA library exports: devices, memory, copies, and the list of kernel tables.
+#include "cuda/library.h"
+
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <typeinfo>
+
+#include "cnnx/version.h"
+#include "cuda/launch.h"
+#include "ops/avg_pool2d.h"
+#include "ops/batch_norm.h"
+#include "ops/binary.h"
+#include "ops/cast.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/cross_entropy.h"
+#include "ops/dropout.h"
+#include "ops/group_norm.h"
+#include "ops/im2col.h"
+#include "ops/linear.h"
+#include "ops/local_response_norm.h"
+#include "ops/locally_connected2d.h"
+#include "ops/lp_pool2d.h"
+#include "ops/matmul.h"
+#include "ops/max_pool2d.h"
+#include "ops/multi_margin_loss.h"
+#include "ops/optimizer.h"
+#include "ops/random_kernels.h"
+#include "ops/reduce.h"
+#include "ops/resample.h"
+#include "ops/shape.h"
+#include "ops/softmax.h"
+#include "ops/unary.h"
+
+namespace cnnx::cuda {
+namespace {
+
+constexpr int kMostDevices = 64;
+
+struct DeviceState {
+  std::once_flag once;
+  cudaStream_t stream = nullptr;
+  cudaMemPool_t pool = nullptr;
+  int multiprocessors = 1;
+};
+DeviceState states[kMostDevices];
+thread_local int current_device = -1;
+
+DeviceState& current() {
+  if (current_device < 0) throw CudaError("[cuda] no device was chosen before a kernel was launched.");
+  return states[current_device];
+}
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version / 10 % 100);
+}
+
+/// Why there is no device.
+std::string what_is_missing(cudaError_t code) {
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  const std::string needs = version_text(runtime);
+  if (driver == 0) {
+    return "no NVIDIA driver was found. Install one for CUDA " + needs + " or later, or use device \"cpu\".";
+  }
+  if (code == cudaErrorInsufficientDriver) {
+    return "the NVIDIA driver is for CUDA " + version_text(driver) + "; cnnx was built with CUDA " + needs +
+           ". Install a newer driver, or use device \"cpu\".";
+  }
+  if (code == cudaErrorNoDevice || code == cudaSuccess) {
+    return "the NVIDIA driver finds no GPU. Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use device \"cpu\".";
+  }
+  return std::string("the GPU cannot be used: ") + cudaGetErrorString(code) + ".";
+}
+
+int device_count(const char** reason) {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code == cudaSuccess && count > 0) return std::min(count, kMostDevices);
+  cudaGetLastError();
+  thread_local std::string text;
+  text = what_is_missing(code);
+  *reason = text.c_str();
+  return 0;
+}
+
+void use_device(int device) {
+  check_cuda(cudaSetDevice(device), "cudaSetDevice");
+  current_device = device;
+  DeviceState& state = states[device];
+  std::call_once(state.once, [&] {
+    check_cuda(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    check_cuda(cudaDeviceGetAttribute(&state.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+               "cudaDeviceGetAttribute");
+    // Scratch memory stays with the process instead of going back to the system at every wait.
+    check_cuda(cudaDeviceGetDefaultMemPool(&state.pool, device), "cudaDeviceGetDefaultMemPool");
+    uint64_t keep = UINT64_MAX;
+    check_cuda(cudaMemPoolSetAttribute(state.pool, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+  });
+}
+
+void synchronize(int device) {
+  use_device(device);
+  check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+}
+
+void* allocate(int device, size_t bytes) {
+  use_device(device);
+  void* memory = nullptr;
+  cudaError_t code = cudaMalloc(&memory, bytes);
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    synchronize(device);  // what launchers gave back is free then
+    cudaMemPoolTrimTo(current().pool, 0);
+    code = cudaMalloc(&memory, bytes);
+  }
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check_cuda(code, "cudaMalloc");
+  return memory;
+}
+
+void release(int device, void* memory, size_t) {
+  use_device(device);
+  check_cuda(cudaFree(memory), "cudaFree");
+}
+
+void memory_info(int device, size_t* free, size_t* total) {
+  use_device(device);
+  check_cuda(cudaMemGetInfo(free, total), "cudaMemGetInfo");
+}
+
+void copy(void* to, int to_device, const void* from, int from_device, size_t bytes) {
+  if (bytes == 0) return;
+  if (to_device >= 0 && from_device >= 0 && to_device != from_device) {
+    synchronize(from_device);
+    use_device(to_device);
+    check_cuda(cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes, stream()), "a copy between devices");
+    synchronize(to_device);
+    return;
+  }
+  use_device(std::max(to_device, from_device));
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "a copy");
+  if (to_device < 0 || from_device < 0) check_cuda(cudaStreamSynchronize(stream()), "a copy");
+}
+
+struct Entry {
+  const char* type;
+  const void* kernels;
+};
+template <class... Kernels>
+const void* find_among(const char* type) {
+  const Entry entries[] = {{typeid(Kernels).name(), &table<Kernels>()}...};
+  for (const Entry& entry : entries) {
+    if (std::strcmp(entry.type, type) == 0) return entry.kernels;
+  }
+  return nullptr;
+}
+
+/// The tables that there are for a floating type.
+template <class T>
+const void* find_floating(const char* type) {
+  return find_among<AvgPool2dKernels<T>, BatchNormKernels<T>, BinaryKernels<T>, CrossEntropyKernels<T>, DirectConv2d<T>,
+                    DropoutKernels<T>, GroupNormKernels<T>, Im2colKernels<T>, ImplicitGemmConv2d<T>, LPPool2dKernels<T>,
+                    LinearKernels<T>, LocallyConnectedKernels<T>, LossKernels<T>, LrnKernels<T>, MatmulKernels<T>,
+                    MaxPool2dKernels<T>, MultiMarginKernels<T>, OptimizerKernels<T>, RandomKernels<T>, ReduceKernels<T>,
+                    ResampleKernels<T>, RowKernels<T>, SoftmaxKernels<T>, UnaryKernels<T>>(type);
+}
+
+const void* find_table(const char* type) {
+  if (const void* found = find_floating<float>(type)) return found;
+  if (const void* found = find_floating<double>(type)) return found;
+  return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels>(type);
+}
+
+constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count, use_device,  allocate,  release,
+                               memory_info,  copy,         synchronize, find_table};
+
+}  // namespace
+
+void check_cuda(cudaError_t code, const char* call) {
+  if (code == cudaSuccess) return;
+  cudaGetLastError();  // an error that does not last is over
+  throw CudaError(std::string("[cuda] ") + call + " failed: " + cudaGetErrorString(code) + ".");
+}
+
+cudaStream_t stream() { return current().stream; }
+int multiprocessors() { return current().multiprocessors; }
+
+}  // namespace cnnx::cuda
+
+extern "C" CNNX_API const cnnx::CudaLibrary* cnnx_cuda_library() { return &cnnx::cuda::kLibrary; }

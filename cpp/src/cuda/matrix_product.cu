@@ -1,0 +1,81 @@
+// Matrix products by cuBLAS where there is one, else as tiles, with operands read in fours where they can be.
+#include "cuda/matrix_product.h"
+
+#include "cuda/cublas.h"
+#include "cuda/gemm.h"
+
+namespace cnnx::cuda {
+namespace {
+
+template <class T>
+void add_parts(int parts, int64_t count, int64_t n, const T* sums, const T* bias, T* c) {
+  for_each(count, [=] __device__(int64_t i) {
+    T total = sums[i];
+    for (int part = 1; part < parts; ++part) total += sums[part * count + i];
+    c[i] = bias ? total + bias[i % n] : total;
+  });
+}
+
+template <class Tile, class T, class LoaderA, class LoaderB>
+void multiply(const Product& p, const LoaderA& a, const LoaderB& b, const T* bias, T* c) {
+  GemmShape shape{static_cast<int>(p.m), static_cast<int>(p.n), static_cast<int>(p.k)};
+  shape.parts = count_parts<Tile>(p.m, p.n, p.k, p.items);
+  const int64_t item = p.m * p.n, count = item * p.items;
+  const bool has_quads = fits_fours(c, item, p.n) && (!bias || reinterpret_cast<uintptr_t>(bias) % 16 == 0);
+  if (shape.parts == 1) {
+    launch_gemm<Tile>(shape, p.items, a, b, MatrixStore<T>{c, item, 0, p.n, bias, has_quads});
+    return;
+  }
+  const Scratch sums(shape.parts * count * static_cast<int64_t>(sizeof(T)));
+  launch_gemm<Tile>(shape, p.items, a, b, MatrixStore<T>{sums.as<T>(), item, count, p.n, nullptr, has_quads});
+  add_parts(shape.parts, count, p.n, sums.as<T>(), bias, c);
+}
+
+template <class Tile, int kWidth, class T>
+void with_layout(const Product& p, const T* a, const T* b, const T* bias, T* c) {
+  const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+  const MatrixLoader<T, true, kWidth> rows_a{a, p.step_a, p.k, m, k};
+  const MatrixLoader<T, false, kWidth> columns_b{b, p.step_b, p.n, n, k};
+  if (p.transpose_a) {
+    multiply<Tile>(p, MatrixLoader<T, false, kWidth>{a, p.step_a, p.m, m, k}, columns_b, bias, c);
+  } else if (p.transpose_b) {
+    multiply<Tile>(p, rows_a, MatrixLoader<T, true, kWidth>{b, p.step_b, p.k, n, k}, bias, c);
+  } else {
+    multiply<Tile>(p, rows_a, columns_b, bias, c);
+  }
+}
+
+template <class T>
+void add_bias(const Product& p, const T* bias, T* c) {
+  const WideDivisor columns(p.n);
+  for_each(p.items * p.m * p.n, [=] __device__(int64_t i) { c[i] += bias[i - columns.divide(i) * columns.value]; });
+}
+
+}  // namespace
+
+template <class T>
+void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* c) {
+  if (p.transpose_a && p.transpose_b) throw CudaError("[cuda] a product of two transposed matrices has no kernel.");
+  if (!is_small(std::max({p.m * p.n, p.n * p.k, p.m * p.k, p.items}))) {
+    throw CudaError("[cuda] a matrix of 2^31 or more values has no product.");
+  }
+  if (p.items * p.m * p.n == 0) return;
+  if (cublas_product(p, a, b, c)) {
+    if (bias) add_bias(p, bias, c);
+    return;
+  }
+  with_tile<T>(p.m, p.n, p.items, [&](auto tile) {
+    using Tile = decltype(tile);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const bool wide =
+          fits_fours(a, p.step_a, p.transpose_a ? p.m : p.k) && fits_fours(b, p.step_b, p.transpose_b ? p.k : p.n);
+      if (wide) return with_layout<Tile, 4>(p, a, b, bias, c);
+    }
+    with_layout<Tile, 1>(p, a, b, bias, c);
+  });
+}
+
+template void matrix_product(const Product&, const float*, const float*, const float*, float*);
+template void matrix_product(const Product&, const double*, const double*, const double*, double*);
+
+}  // namespace cnnx::cuda

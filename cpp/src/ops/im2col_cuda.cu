@@ -1,0 +1,70 @@
+// im2col and col2im on CUDA: a thread makes one value of a column, or one pixel out of the columns that have it.
+#include "ops/im2col.h"
+
+#include "cuda/launch.h"
+
+namespace cnnx::cuda {
+namespace {
+
+struct Taps {
+  explicit Taps(const Conv2dGeometry& g)
+      : h(g.h), w(g.w), input(std::max<int64_t>(1, g.input_plane())), output(std::max<int64_t>(1, g.output_plane())) {}
+  WindowAxis h, w;
+  int64_t input, output;
+};
+
+template <class T>
+void to_columns(const Conv2dGeometry& g, const T* x, T* col) {
+  const Taps t(g);
+  const int64_t values = g.batch * g.in_channels * g.h.kernel * g.w.kernel * g.output_plane();
+  for_each(values, [=] __device__(int64_t i) {
+    const int64_t row = i / t.output, position = i - row * t.output, channel = row / (t.h.kernel * t.w.kernel);
+    const int64_t tap = row - channel * t.h.kernel * t.w.kernel, r = tap / t.w.kernel, s = tap - r * t.w.kernel;
+    const int64_t oh = position / t.w.output, ow = position - oh * t.w.output;
+    const int64_t ih = t.h.start(oh) + r * t.h.dilation, iw = t.w.start(ow) + s * t.w.dilation;
+    const bool inside = ih >= 0 && ih < t.h.input && iw >= 0 && iw < t.w.input;
+    col[i] = inside ? x[channel * t.input + ih * t.w.input + iw] : T(0);
+  });
+}
+
+/// The output whose tap `tap` lies at input i; -1 if there is none.
+__device__ int64_t output_at(const WindowAxis& a, int64_t i, int64_t tap) {
+  const int64_t distance = i + a.pad_before - tap * a.dilation, o = distance / a.stride;
+  return distance >= 0 && o * a.stride == distance && o < a.output ? o : -1;
+}
+
+template <class T>
+void to_images(const Conv2dGeometry& g, const T* col, T* x) {
+  const Taps t(g);
+  for_each(g.batch * g.in_channels * g.input_plane(), [=] __device__(int64_t i) {
+    const int64_t channel = i / t.input, pixel = i - channel * t.input, ih = pixel / t.w.input,
+                  iw = pixel - ih * t.w.input;
+    T sum = 0;
+    for (int64_t r = 0; r < t.h.kernel; ++r) {
+      const int64_t oh = output_at(t.h, ih, r);
+      if (oh < 0) continue;
+      for (int64_t s = 0; s < t.w.kernel; ++s) {
+        const int64_t ow = output_at(t.w, iw, s);
+        if (ow < 0) continue;
+        sum += col[((channel * t.h.kernel + r) * t.w.kernel + s) * t.output + oh * t.w.output + ow];
+      }
+    }
+    x[i] = sum;
+  });
+}
+
+template <class T>
+constexpr Im2colKernels<T> kTable{to_columns<T>, to_images<T>};
+
+}  // namespace
+
+template <>
+const Im2colKernels<float>& table() {
+  return kTable<float>;
+}
+template <>
+const Im2colKernels<double>& table() {
+  return kTable<double>;
+}
+
+}  // namespace cnnx::cuda

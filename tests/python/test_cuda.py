@@ -1,0 +1,611 @@
+"""CUDA: every operation gives on a GPU what it gives on the CPU, values and gradients; devices, memory, errors.
+
+Without a GPU all but the messages is skipped. The library that tests/cuda_host builds stands in for one:
+CNNX_CUDA_LIBRARY=.../libcnnx_cuda_host.so, and CNNX_CUDA_HOST_GUARD=1 to catch host code that reads device memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from helpers import assert_close, randoms
+
+import cnnx
+import cnnx.functional as F
+
+needs_cuda = pytest.mark.skipif(not cnnx.cuda.is_available(), reason="there is no CUDA device")
+
+
+def on_both(fn: Callable[..., cnnx.Tensor], arrays: list[np.ndarray], dtype: str, scale: float = 1.0) -> None:
+    """Runs fn on the CPU and on the GPU: outputs and all gradients must agree."""
+    results = []
+    for device in ("cpu", "cuda"):
+        inputs = [cnnx.tensor(a, dtype=dtype).to(device).requires_grad_() for a in arrays]
+        y = fn(*inputs)
+        assert y.device == device
+        (weights,) = randoms(99, y.shape)
+        y.backward(cnnx.tensor(weights, dtype=dtype, device=device))
+        results.append([y, *(x.grad for x in inputs)])
+    for ours, other in zip(*results, strict=True):
+        assert (ours is None) == (other is None)
+        if ours is not None:
+            assert_close(other, ours, dtype, scale)
+
+
+UNARY: dict[str, Callable[[cnnx.Tensor], cnnx.Tensor]] = {
+    "neg": lambda x: -x,
+    "exp": cnnx.exp,
+    "log": lambda x: (x * x + 0.5).log(),
+    "sqrt": lambda x: (x * x + 0.5).sqrt(),
+    "abs": abs,
+    "clip": lambda x: x.clip(-0.5, 0.5),
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "sigmoid": F.sigmoid,
+    "tanh": F.tanh,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("shape", [(1,), (7, 5, 3), (1030,)])
+def test_unary(name, shape, dtype):
+    on_both(UNARY[name], randoms(1, shape), dtype)
+
+
+BINARY = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / (b * b + 0.5),
+    "pow": lambda a, b: (a * a + 0.5) ** b,
+    "numbers": lambda a, b: 2.0 * a + b / 3.0 - 1.0,
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("shapes", [((3, 4), (3, 4)), ((2, 3, 4), (3, 1)), ((5, 1, 7), (1, 6, 1)), ((), (4,))], ids=str)
+def test_binary_with_broadcasting(name, shapes, dtype):
+    on_both(BINARY[name], randoms(2, *shapes), dtype, 5)
+
+
+@needs_cuda
+def test_integers_comparisons_and_dtypes():
+    a, b = np.array([[3, -7, 2**62], [0, 5, -1]]), np.array([2, 3, 4])
+    x, y = cnnx.tensor(a, device="cuda"), cnnx.tensor(b, device="cuda")
+    for fn in (
+        lambda u, v: u + v,
+        lambda u, v: u - v,
+        lambda u, v: u * v,
+        lambda u, v: u**v,
+        lambda u, v: u == v,
+        lambda u, v: u < v,
+        lambda u, v: u >= v,
+    ):
+        np.testing.assert_array_equal(np.asarray(fn(x, y)), fn(a, b))
+    values = cnnx.tensor([1.7, -2.5, float("nan"), 1e30], device="cuda")
+    np.testing.assert_array_equal(np.asarray(values.to("int64")), np.asarray(values.to("cpu").to("int64")))
+    assert np.asarray(values.to("bool")).all()
+    assert values.to("float64").dtype == "float64"
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    "shape", [(1,), (33,), (9000,), (3, 9000), (7, 5, 3), (2, 300, 5), (2, 5000, 40), (0, 3)], ids=str
+)
+def test_reductions(shape, dtype):
+    (array,) = randoms(3, shape)
+    for axis in [None, *range(len(shape))]:
+        on_both(lambda x, axis=axis: x.sum(axis), [array], dtype, 10)
+        if array.size:
+            on_both(lambda x, axis=axis: x.max(axis), [array], dtype)
+            on_both(lambda x, axis=axis: x.min(axis), [array], dtype)
+            x = cnnx.tensor(array, dtype=dtype)
+            np.testing.assert_array_equal(np.asarray(x.to("cuda").argmax(axis)), np.asarray(x.argmax(axis)))
+
+
+@needs_cuda
+def test_the_first_of_equal_values_wins_and_nan_over_all():
+    rows = np.array([[1.0, 3.0] * 40, [float("nan"), 9.0] * 40, [2.0] * 80])
+    rows[1, 0] = 5.0
+    for array in (rows, np.ascontiguousarray(rows.T)):
+        for axis in (0, 1):
+            expected = cnnx.tensor(array).argmax(axis)
+            np.testing.assert_array_equal(
+                np.asarray(cnnx.tensor(array, device="cuda").argmax(axis)), np.asarray(expected)
+            )
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (5, 7, 3), (64, 64, 64), (33, 130, 70), (130, 516, 17), (4, 1000, 500), (65, 128, 4)]
+)
+def test_products(m, n, k, dtype):
+    a, b, w, bias = randoms(4, (m, k), (k, n), (n, k), (n,))
+    on_both(lambda x, y: x @ y, [a, b], dtype, 50)
+    on_both(F.linear, [a, w, bias], dtype, 50)
+
+
+@needs_cuda
+def test_batched_products(dtype):
+    on_both(lambda x, y: x @ y, randoms(5, (3, 2, 5, 4), (2, 4, 6)), dtype, 5)
+    on_both(lambda x, y: x @ y, randoms(5, (3, 8, 4), (4, 8)), dtype, 5)
+
+
+def conv_cases() -> list[dict]:
+    """Odd sizes, every combination of small strides, dilations and paddings, groups, and enough for every tile."""
+    cases = [
+        {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+        for kernel, stride, dilation, padding in itertools.product([1, 2, 3], [1, 2, 3], [1, 2, 3], [0, 1])
+    ]
+    cases += [
+        {"kernel": (5, 2), "stride": (1, 3), "dilation": (2, 1), "padding": (2, 1)},
+        {"kernel": (1, 4), "stride": (3, 2), "padding": (0, 3), "batch": 1},
+        {"groups": 2, "channels": 6, "filters": 10},
+        {"groups": 3, "channels": 3, "filters": 6, "stride": 2},
+        {"groups": 8, "channels": 8, "filters": 8, "dilation": 2},
+        {"channels": 1, "filters": 6, "kernel": 5},
+        {"channels": 3, "filters": 70, "size": (18, 17)},
+        {"channels": 16, "filters": 130, "size": (20, 20)},
+        {"channels": 130, "filters": 8, "size": (6, 5), "batch": 3},
+        {"channels": 4, "filters": 33, "kernel": 1, "padding": 0, "size": (12, 12), "batch": 8},
+        {"kernel": 11, "stride": 4, "padding": 2, "size": (27, 31), "channels": 3},
+    ]
+    return cases
+
+
+@needs_cuda
+@pytest.mark.parametrize("case", conv_cases(), ids=str)
+@pytest.mark.parametrize("algorithm", ["auto", "implicit_gemm", "direct"])
+def test_conv2d(case, algorithm, dtype):
+    channels, groups, kernel = case.get("channels", 4), case.get("groups", 1), case.get("kernel", 3)
+    kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    options = {name: case.get(name, default) for name, default in (("stride", 1), ("dilation", 1), ("padding", 1))}
+    size = case.get("size", (9, 11))
+    arrays = randoms(
+        6,
+        (case.get("batch", 2), channels, *size),
+        (case.get("filters", 5), channels // groups, *kernel),
+        (case.get("filters", 5),),
+    )
+    cnnx.set_conv_algorithm(algorithm)
+    on_both(lambda x, w, b: F.conv2d(x, w, b, groups=groups, **options), arrays, dtype, 50)
+
+
+@needs_cuda
+def test_conv2d_under_a_pinned_algorithm_that_the_gpu_lacks(dtype):
+    cnnx.set_conv_algorithm("winograd")
+    on_both(lambda x, w: F.conv2d(x, w, padding=1), randoms(6, (2, 4, 9, 9), (5, 4, 3, 3)), dtype, 20)
+
+
+@needs_cuda
+def test_conv_transpose2d(dtype):
+    arrays = randoms(7, (2, 4, 5, 6), (4, 3, 3, 3), (3,))
+    on_both(lambda x, w, b: F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1), arrays, dtype, 20)
+
+
+POOLS = {
+    "2x2": lambda f, x: f(x, 2),
+    "3x3 s2 p1": lambda f, x: f(x, 3, stride=2, padding=1),
+    "overlapping": lambda f, x: f(x, (3, 2), stride=1),
+    "ceil": lambda f, x: f(x, 3, stride=2, fit="ceil"),
+    "gaps": lambda f, x: f(x, 2, stride=3),
+    "large": lambda f, x: f(x, 17, stride=1, padding=8),
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("fn", [F.max_pool2d, F.avg_pool2d], ids=["max", "avg"])
+def test_pooling(fn, name, dtype):
+    on_both(lambda x: POOLS[name](fn, x), randoms(8, (2, 3, 11, 14)), dtype)
+
+
+@needs_cuda
+def test_more_pooling(dtype):
+    (x,) = randoms(9, (2, 3, 11, 14))
+    on_both(lambda x: F.max_pool2d(x, 3, stride=2, padding=1, dilation=2), [x], dtype)
+    on_both(lambda x: F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False), [x], dtype)
+    for size in (1, (4, 5), (11, 14), (13, 3)):
+        on_both(lambda x, size=size: F.adaptive_avg_pool2d(x, size), [x], dtype)
+        on_both(lambda x, size=size: F.adaptive_max_pool2d(x, size), [x], dtype)
+    ties = np.zeros((1, 1, 6, 6))
+    ties[0, 0, 2, 3] = np.nan
+    on_both(lambda x: F.max_pool2d(x, 2), [ties], dtype)
+
+
+@needs_cuda
+@pytest.mark.parametrize("shape", [(4, 10), (3, 1000), (2, 5, 3, 7), (70, 33)], ids=str)
+def test_softmax_and_losses(shape, dtype):
+    (logits,) = randoms(10, shape)
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    weights = np.abs(rng.standard_normal(shape[1])) + 0.1
+    for axis in range(len(shape)):
+        on_both(lambda x, axis=axis: F.softmax(x, axis), [logits], dtype)
+        on_both(lambda x, axis=axis: F.log_softmax(x, axis), [logits], dtype, 5)
+    for reduction, smoothing, weighted in itertools.product(["mean", "sum", "none"], [0.0, 0.1], [False, True]):
+
+        def loss(x, reduction=reduction, smoothing=smoothing, weighted=weighted):
+            return F.cross_entropy(
+                x,
+                cnnx.tensor(targets, device=x.device),
+                weight=cnnx.tensor(weights, dtype=dtype, device=x.device) if weighted else None,
+                ignore_index=1,
+                reduction=reduction,
+                label_smoothing=smoothing,
+            )
+
+        on_both(loss, [logits], dtype, 20)
+    on_both(lambda x: F.mse_loss(x, x * 0.5 + 1.0), [logits], dtype, 5)
+    with pytest.raises(IndexError, match="targets must lie in"):
+        F.cross_entropy(cnnx.tensor(logits, device="cuda"), cnnx.tensor(targets + shape[1], device="cuda"))
+
+
+@needs_cuda
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (2, 5, 70, 60), (300, 2), (3, 1, 1, 7)], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm(shape, training, dtype):
+    channels = shape[1]
+    x, weight, bias, mean, var = randoms(11, shape, *[(channels,)] * 4)
+    running = {
+        device: [cnnx.tensor(mean, dtype=dtype, device=device), cnnx.tensor(var**2, dtype=dtype, device=device)]
+        for device in ("cpu", "cuda")
+    }
+
+    def norm(x, weight, bias):
+        stats = running[x.device.type]
+        return F.batch_norm(x, stats[0], stats[1], weight, bias, training=training)
+
+    on_both(norm, [x * 3 + 50, weight, bias], dtype, 200)
+    for ours, other in zip(*running.values(), strict=True):
+        assert_close(other, ours, dtype, 100)
+
+
+@needs_cuda
+def test_other_normalizations(dtype):
+    x, w, b = randoms(15, (3, 6, 7, 8), (6,), (6,))
+    on_both(lambda x, w, b: F.group_norm(x, 3, w, b), [x + 20, w, b], dtype, 100)
+    on_both(lambda x, w, b: F.layer_norm(x, (8,), w, b), randoms(16, (5, 70, 8), (8,), (8,)), dtype, 20)
+    on_both(lambda x: F.layer_norm(x, (7, 8)), [x], dtype, 20)
+    on_both(lambda x, w, b: F.instance_norm(x, weight=w, bias=b), [x, w, b], dtype, 20)
+    for size, beta in ((3, 0.75), (4, 0.5), (20, 1.0)):
+        on_both(lambda x, size=size, beta=beta: F.local_response_norm(x, size, alpha=0.5, beta=beta), [x], dtype, 5)
+
+
+@needs_cuda
+def test_other_operations(dtype):
+    (x,) = randoms(17, (2, 3, 11, 9))
+    for p in (1.5, 2, 3):
+        on_both(lambda x, p=p: F.lp_pool2d(x, p, 3, stride=2), [abs(x) + 0.1], dtype, 10)
+    on_both(lambda x: F.lp_pool2d(x, 2, 2), [np.zeros((1, 1, 4, 4))], dtype)
+    on_both(lambda x: F.im2col(x, 3, stride=2, padding=1, dilation=2), [x], dtype)
+    on_both(lambda x: F.col2im(F.im2col(x, 3, padding=1), (11, 9), 3, padding=1), [x], dtype)
+    on_both(lambda x: F.upsample(x, scale_factor=2), [x], dtype)
+    on_both(lambda x: F.upsample(x, size=(7, 20), mode="bilinear"), [x], dtype)
+    on_both(lambda x: F.pad(x, (2, 3, 1, 4), mode="reflect"), [x], dtype)
+    arrays = [x, *randoms(18, (5, 4, 4, 3, 3, 3), (4, 5, 4))]
+    on_both(lambda x, w, b: F.locally_connected2d(x, w, b, stride=2), arrays, dtype, 20)
+    targets = np.arange(5) % 40
+    for squared in (1, 2):
+        on_both(
+            lambda x, p=squared: F.multi_margin_loss(x, cnnx.tensor(targets, device=x.device), p),
+            randoms(19, (5, 40)),
+            dtype,
+            5,
+        )
+
+
+@needs_cuda
+def test_shapes_and_indices(dtype):
+    (x,) = randoms(12, (4, 3, 5))
+    on_both(lambda x: x.transpose(0, 2), [x], dtype)
+    on_both(lambda x: x.reshape(6, 10)[1:5], [x], dtype)
+    on_both(lambda x: x[2], [x], dtype)
+    on_both(lambda x: x[cnnx.tensor([3, 0, 3, -1])], [x], dtype)
+    on_both(lambda x: cnnx.concat([x, x * 2.0, x], dim=1), [x], dtype)
+    on_both(lambda x: F.pad(x, (1, 2, 0, 3), value=0.5), [x], dtype)
+    flags = cnnx.tensor([[True, False, True]], device="cuda").transpose(0, 1)
+    np.testing.assert_array_equal(np.asarray(flags), [[True], [False], [True]])
+
+
+@needs_cuda
+def test_random_numbers_are_those_of_the_cpu(dtype):
+    for make in (cnnx.rand, cnnx.randn):
+        values = []
+        for device in ("cpu", "cuda"):
+            cnnx.manual_seed(3)
+            values.append(make(5, 7, dtype=dtype, device=device))
+        assert_close(values[1], values[0], dtype)
+    x = np.ones((9, 11))
+    outputs = []
+    for device in ("cpu", "cuda"):
+        cnnx.manual_seed(3)
+        outputs.append(F.dropout(cnnx.tensor(x, dtype=dtype, device=device), 0.4, training=True))
+    assert_close(outputs[1], outputs[0], dtype)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: cnnx.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: cnnx.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True),
+    "adam": lambda p: cnnx.optim.Adam(p, lr=0.01, weight_decay=0.01),
+    "adamw": lambda p: cnnx.optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: cnnx.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "adagrad": lambda p: cnnx.optim.Adagrad(p, lr=0.1, lr_decay=0.1),
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name, dtype):
+    arrays = randoms(13, (20000,), (3, 4), *[(2,)] * 60)
+    ends = []
+    for device in ("cpu", "cuda"):
+        params = [cnnx.tensor(a, dtype=dtype, device=device, requires_grad=True) for a in arrays]
+        optimizer = OPTIMIZERS[name](params)
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = params[0].sum() * 0.1
+            for p in params[1:]:
+                loss = loss + (p * p).sum()
+            loss.backward()
+            cnnx.optim.clip_grad_norm(params, 5.0)
+            optimizer.step()
+        ends.append(params)
+    for ours, other in zip(*ends, strict=True):
+        assert_close(other.detach(), ours.detach(), dtype, 5)
+
+
+def small_net() -> cnnx.Sequential:
+    return cnnx.Sequential(
+        cnnx.Conv2d(3, 8, 3, padding=1, bias=False),
+        cnnx.BatchNorm2d(8),
+        cnnx.ReLU(),
+        cnnx.MaxPool2d(2),
+        cnnx.Conv2d(8, 8, 3, padding=1, groups=8),
+        cnnx.ReLU(),
+        cnnx.AvgPool2d(2),
+        cnnx.Flatten(),
+        cnnx.Dropout(0.3),
+        cnnx.Linear(32, 10),
+    )
+
+
+@needs_cuda
+def test_training_goes_as_on_the_cpu():
+    images, labels = np.random.default_rng(0).standard_normal((16, 3, 8, 8)), np.arange(16) % 10
+    ends = {}
+    for device in ("cpu", "cuda"):
+        cnnx.manual_seed(1)
+        net = small_net().to(device)
+        optimizer = cnnx.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        x, t = cnnx.tensor(images, dtype="float32", device=device), cnnx.tensor(labels, device=device)
+        losses = []
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), t)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        net.eval()
+        ends[device] = (losses, net.to("cpu").state_dict(), net(cnnx.tensor(images, dtype="float32")))
+    np.testing.assert_allclose(ends["cuda"][0], ends["cpu"][0], rtol=1e-4)
+    for name, value in ends["cpu"][1].items():
+        assert_close(ends["cuda"][1][name], value, scale=50)
+    assert_close(ends["cuda"][2].detach(), ends["cpu"][2].detach(), scale=100)
+
+
+@needs_cuda
+def test_fit_evaluate_and_predict_take_the_model_where_it_is():
+    rng = np.random.default_rng(0)
+    data = cnnx.data.ArrayDataset(rng.standard_normal((24, 3, 8, 8)).astype(np.float32), np.arange(24) % 10)
+    ends = []
+    for device in ("cpu", "cuda"):
+        cnnx.manual_seed(1)
+        net = small_net().to(device)
+        history = cnnx.fit(net, data, validation=data, epochs=2, batch_size=8, progress=False)
+        ends.append((history.epochs[-1].loss, history.epochs[-1].validation_loss, cnnx.predict(net, data)))
+    np.testing.assert_allclose(ends[1][:2], ends[0][:2], rtol=1e-3)
+    np.testing.assert_allclose(ends[1][2], ends[0][2], atol=1e-3)
+
+
+@needs_cuda
+def test_gradients_agree_with_differences():
+    x, w = (cnnx.tensor(a, device="cuda", requires_grad=True) for a in randoms(20, (2, 3, 5, 4), (4, 3, 3, 3)))
+    assert cnnx.testing.gradcheck(lambda x, w: F.conv2d(x, w, stride=2, padding=1), [x, w])
+    assert cnnx.testing.gradcheck(lambda x: F.max_pool2d(x, 2).sum(), x)
+
+
+@needs_cuda
+def test_models_and_optimizers_are_saved_and_copied(tmp_path):
+    net = small_net().to("cuda")
+    cnnx.save(net, tmp_path / "net.safetensors")
+    loaded = cnnx.load(tmp_path / "net.safetensors")
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(loaded.state_dict()[name]), np.asarray(value))
+    net.load_state_dict(loaded.state_dict())
+    assert net[0].weight.device == "cuda"
+    assert copy.deepcopy(net)[0].weight.device == "cuda"
+    assert pickle.loads(pickle.dumps(net[0].weight.detach())).device == "cuda"
+    optimizer = cnnx.optim.Adam(net.parameters(), lr=0.01)
+    net(cnnx.randn(2, 3, 8, 8, device="cuda")).sum().backward()
+    optimizer.step()
+    other = cnnx.optim.Adam(net.parameters(), lr=0.01)
+    other.load_state_dict(optimizer.state_dict())
+    other.step()
+
+
+@needs_cuda
+def test_evaluation_fuses_layers_on_the_gpu_too():
+    net = small_net().eval()
+    x = cnnx.randn(2, 3, 8, 8)
+    with cnnx.no_grad():
+        expected = net(x)
+        assert_close(net.to("cuda")(x.to("cuda")), expected)
+
+
+@needs_cuda
+def test_results_are_the_same_from_run_to_run():
+    x, w = (cnnx.tensor(a, dtype="float32", device="cuda") for a in randoms(14, (4, 8, 20, 20), (16, 8, 3, 3)))
+    results = []
+    for _ in range(2):
+        for t in (x, w):
+            t.requires_grad_()
+            t.grad = None
+        y = F.conv2d(x, w, padding=1)
+        (y * y).sum().backward()
+        results.append([np.asarray(t) for t in (y, x.grad, w.grad)])
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@needs_cuda
+def test_copies_between_devices():
+    x = cnnx.randn(5, 4, requires_grad=True)
+    y = x.to("cuda")
+    assert y.device == "cuda"
+    assert y.to("cuda") is y or y.to("cuda").device == "cuda"
+    (y * 3.0).sum().backward()
+    assert x.grad.device == "cpu"
+    np.testing.assert_array_equal(np.asarray(x.grad), 3.0)
+    assert repr(y.detach()) == repr(x.detach())[:-1] + ", device=cuda:0)"
+    assert cnnx.zeros(0, 3, device="cuda").to("cpu").shape == (0, 3)
+    with pytest.raises(ValueError, match="expected all tensors on"):
+        x + y
+    if cnnx.cuda.device_count() > 1:
+        z = y.detach().to("cuda:1")
+        assert z.device == "cuda:1"
+        np.testing.assert_array_equal(np.asarray(z + 1.0), np.asarray(x.detach()) + 1)
+        np.testing.assert_array_equal(np.asarray(z.to("cuda:0")), np.asarray(x.detach()))
+
+
+@needs_cuda
+def test_memory_is_counted_reused_and_refused():
+    memory = cnnx.cuda.memory
+    gc.collect()
+    memory.empty_cache()
+    before = memory.current()
+    x = cnnx.zeros(1 << 20, device="cuda")
+    assert memory.current() - before == 4 << 20
+    memory.reset_peak()
+    del x
+    assert memory.current() == before
+    assert memory.peak() == before + (4 << 20)
+    assert memory.cached() >= 4 << 20
+    memory.empty_cache()
+    assert memory.cached() == 0
+    free, total = memory.info()
+    assert 0 < free <= total
+    with pytest.raises(MemoryError, match=r"MiB could not be allocated on cuda:0: \d+ of \d+ MiB are free"):
+        cnnx.zeros(total, device="cuda")
+    np.testing.assert_array_equal(np.asarray(cnnx.ones(3, device="cuda")), 1.0)  # the process stays usable
+    cnnx.cuda.synchronize()
+
+
+@needs_cuda
+def test_anomalies_are_found_on_the_gpu():
+    with cnnx.detect_anomaly(), pytest.raises(RuntimeError, match="1 NaN and 0 infinite values"):
+        cnnx.ReLU()(cnnx.tensor([1.0, float("nan")], device="cuda"))
+
+
+@needs_cuda
+def test_wrong_devices_are_refused():
+    with pytest.raises(RuntimeError, match=r'\[cuda\] there (is|are) \d+ CUDA devices?; got device "cuda:63"'):
+        cnnx.zeros(1, device="cuda:63")
+    with pytest.raises(ValueError, match='a block may be under "cpu" or "meta"'), cnnx.Device("cuda"):
+        pass
+
+
+@needs_cuda
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_is_told_and_does_not_crash():
+    code = """
+import os, cnnx
+x = cnnx.ones(3, device="cuda")
+child = os.fork()
+if child == 0:
+    try:
+        x + 1.0
+    except RuntimeError as error:
+        del x
+        os._exit(7 if "forked" in str(error) else 1)
+    os._exit(2)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-1] == "7"
+
+
+@needs_cuda
+def test_products_are_the_same_with_and_without_cublas():
+    code = """
+import numpy as np, cnnx
+rng = np.random.default_rng(0)
+for m, n, k in [(3, 5, 7), (40, 70, 33)]:
+    a, b, bias = (rng.standard_normal(s) for s in [(2, m, k), (2, k, n), (n,)])
+    for dtype in ("float32", "float64"):
+        x, y, z = (cnnx.tensor(v, dtype=dtype, device="cuda").requires_grad_() for v in (a, b, bias))
+        ((x @ y) * (x @ y)).sum().backward()
+        np.testing.assert_allclose(np.asarray(x @ y), a @ b, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(x.grad), 2 * (a @ b) @ b.transpose(0, 2, 1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(y.grad), 2 * a.transpose(0, 2, 1) @ (a @ b), rtol=1e-3, atol=1e-3)
+        got = cnnx.functional.linear(x, y[0].transpose(0, 1), z)
+        np.testing.assert_allclose(np.asarray(got), a @ b[0] + bias, rtol=1e-4, atol=1e-4)
+print("same")
+"""
+    assert "same" in run_with(code, CNNX_CUBLAS_LIBRARY="none")
+    library = os.environ.get("CNNX_CUDA_LIBRARY", "")
+    if "host" in library:  # it has products with cuBLAS's interface too
+        assert "same" in run_with(code, CNNX_CUBLAS_LIBRARY=library)
+
+
+def run_with(code: str, **environment: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return run.stdout
+
+
+TRY = """
+import cnnx
+print(cnnx.cuda.is_available(), cnnx.cuda.device_count())
+try:
+    cnnx.zeros(1).to("cuda")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_a_missing_library_is_named():
+    out = run_with(TRY, CNNX_CUDA_LIBRARY="/nowhere/libcnnx_cuda.so")
+    assert "False 0" in out
+    assert "the CUDA part of cnnx could not be loaded: /nowhere/libcnnx_cuda.so" in out
+    assert "CNNX_CUDA=ON" in out
+
+
+def test_another_library_is_refused():
+    import ctypes.util
+
+    out = run_with(TRY, CNNX_CUDA_LIBRARY=ctypes.util.find_library("m") or "libm.so.6")
+    assert "is not the CUDA part of cnnx" in out
+
+
+@needs_cuda
+@pytest.mark.skipif("host" not in os.environ.get("CNNX_CUDA_LIBRARY", ""), reason="this is a real GPU")
+def test_no_device_is_named():
+    out = run_with(TRY, CNNX_CUDA_HOST_DEVICES="0")
+    assert "False 0" in out
+    assert "[cuda] the NVIDIA driver finds no GPU." in out
