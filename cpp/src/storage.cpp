@@ -338,17 +338,19 @@ std::shared_ptr<const MatrixProduct> Storage::product() const {
 }
 
 void Storage::multiply_out() const {
-  const std::shared_ptr<const MatrixProduct> product = this->product();
+  std::shared_ptr<const MatrixProduct> product = this->product();
   if (!product) return;
-  const std::lock_guard only_one(product->mutex);
-  if (!is_product_.load(std::memory_order_acquire)) return;
-  const Block block = allocate(bytes_, device_, kind_);
+  Block block = allocate(bytes_, device_, kind_);
   product->multiply(*product, block.data);
-  std::shared_ptr<const MatrixProduct> done;
-  const std::lock_guard lock(allocator(device_).mutex());
-  block_ = block;
-  done.swap(product_);  // freed after the lock is
-  is_product_.store(false, std::memory_order_release);
+  {
+    const std::lock_guard lock(allocator(device_).mutex());
+    if (product_) {
+      std::swap(block_, block);
+      product_.reset();  // `product` keeps it: it is freed after the lock is
+      is_product_.store(false, std::memory_order_release);
+    }
+  }
+  if (block.data) deallocate(block, bytes_, device_, kind_);  // another thread was first
 }
 
 std::shared_ptr<const DerivedValues> Storage::derived() const {

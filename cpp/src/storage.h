@@ -1,10 +1,10 @@
 // Reference-counted buffers, and the caching allocator behind them.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "cnnx/device.h"
 
@@ -79,20 +79,19 @@ class Storage {
   mutable std::shared_ptr<const MatrixProduct> product_;
 };
 
-/// (out, in) = left^T right with left (rows, out) and right (rows, in): a gradient of few rows, whose factors take far
-/// less memory than it does. Who can work on it piece by piece never needs the whole.
+/// (out, in) = left^T right with left (rows, out) and right (rows, in): a sum of few outer products, whose factors take
+/// far less memory than it does. Who can work on it piece by piece never needs the whole.
 struct MatrixProduct {
   int64_t rows, in, out;
   Storage left, right;
   void (*multiply)(const MatrixProduct& product, void* to);
-  mutable std::mutex mutex;  // of multiplying it out
 };
 
 /// Values computed from a buffer, such as a weight in the order that a convolution algorithm wants.
 struct DerivedValues {
   DerivedValues(const void* what, size_t bytes, Device device) : key(what), values(bytes, device) {}
-  const void* key;      // who made them
-  int64_t variant = 0;  // of what the key can make
+  const void* key;                   // who made them
+  std::array<int64_t, 4> variant{};  // of what the key can make
   Storage values;
   uint64_t stamp = 0;  // of the buffer, when they were made
 };

@@ -87,6 +87,35 @@ def test_large_values_and_gradients_match_torch(algorithm, x, weight, options):
         )
 
 
+@pytest.mark.parametrize("algorithm", ["auto", *cnnx.conv_algorithms()])
+def test_weights_of_two_shapes_on_one_buffer_do_not_share_what_is_kept(algorithm):
+    cnnx.set_conv_algorithm(algorithm)
+    small = cnnx.randn(64, 100, 3, 3)
+    large = small.reshape(64, 36, 5, 5)
+    a, b = cnnx.randn(1, 100, 12, 12), cnnx.randn(1, 36, 12, 12)
+
+    def run(first, second):
+        with cnnx.no_grad():
+            return [F.conv2d(x, w, padding=1).numpy().copy() for x, w in (first, second, first)]
+
+    expected = [F.conv2d(x, w.detach().clone(), padding=1).numpy() for x, w in ((a, small), (b, large), (a, small))]
+    for found, wanted in zip(run((a, small), (b, large)), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *cnnx.conv_algorithms()])
+@pytest.mark.parametrize("size", [(9, 0), (0, 9), (0, 0)])
+def test_images_without_pixels(algorithm, size):
+    cnnx.set_conv_algorithm(algorithm)
+    x = cnnx.zeros(1, 16, *size, requires_grad=True)
+    w = cnnx.randn(16, 16, 3, 3, requires_grad=True)
+    y = F.conv2d(x, w, padding=2)
+    assert not y.numpy().any()
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert not w.grad.numpy().any()
+
+
 @pytest.mark.parametrize(("algorithm", "size"), [("winograd", 3), ("winograd", 5), ("winograd_2x2", 3)])
 @pytest.mark.parametrize("channels", [64, 256])
 def test_winograd_rounds_little(algorithm, size, channels):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -242,6 +245,31 @@ def test_a_large_gradient_takes_memory_when_it_is_read():
     assert cnnx.memory.current() - before >= values.size * 4
     weight.grad = None
     assert cnnx.memory.current() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_a_large_gradient_is_read_can_read_it():
+    code = """
+import os, threading, time, numpy as np, cnnx
+for attempt in range(5):
+    weight = cnnx.randn(2048, 4096, requires_grad=True)
+    cnnx.functional.linear(cnnx.randn(30, 4096), weight).sum().backward()
+    grad = weight.grad
+    reader = threading.Thread(target=lambda: grad.sum())
+    reader.start()
+    time.sleep(0.001 * attempt)
+    child = os.fork()
+    if child == 0:
+        grad.sum()
+        os._exit(0)
+    reader.join()
+    deadline = time.time() + 30
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        assert time.time() < deadline, "the child hangs"
+        time.sleep(0.01)
+"""
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
 
 
 def test_threads_may_read_a_large_gradient_at_once():

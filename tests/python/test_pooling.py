@@ -67,6 +67,26 @@ def test_max_2x2_rows_of_any_width(width, height, dtype):
     assert_close(t.grad, grad, dtype)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("outputs", [7, 16, 17, 40, 65])
+def test_max_of_rows_of_many_vectors(stride, outputs, dtype):
+    (x,) = randoms(0, (1, 2, 7, stride * outputs + 2))
+    t = cnnx.tensor(x, dtype=dtype, requires_grad=True)
+    y = F.max_pool2d(t, 3, stride, padding=1)
+    assert_close(y, reference.max_pool2d(x, (3, 3), (stride, stride), (1, 1, 1, 1)), dtype)
+    y.sum().backward()
+    assert t.grad.sum().item() == y.numel()
+
+
+def test_max_of_wide_windows_takes_little_memory():
+    x = cnnx.randn(1, 1, 1, 10000)
+    before = cnnx.memory.current()
+    cnnx.memory.reset_peak()
+    y = F.max_pool2d(x, (1, 5000), 1)
+    assert cnnx.memory.peak() - before < 1_000_000
+    assert y.numpy()[0, 0, 0, 0] == x.numpy()[..., :5000].max()
+
+
 @needs_torch
 @given(case=pool_cases(symmetric=True))
 def test_max_matches_torch(case):

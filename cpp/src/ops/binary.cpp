@@ -216,8 +216,7 @@ Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
 }
 
 Tensor accumulate(Tensor a, const Tensor& b) {
-  const bool alone = a.impl().use_count() == 1 && a.impl()->storage.use_count() == 1;
-  if (!alone) return add(a, b);
+  if (!is_ours(a)) return add(a, b);
   if (a.numel() == 0) return a;
   dispatch_floating(a.dtype(), [&](auto t) {
     using T = decltype(t);

@@ -1,4 +1,4 @@
-// The matrix product's inner kernel: a tile of kRows x kVectors vectors of C held in registers, over packed panels.
+// The matrix product's inner kernel: a tile of kRows x kVectors vectors of C held in registers.
 #pragma once
 
 #include <array>

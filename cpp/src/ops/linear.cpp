@@ -14,8 +14,8 @@ namespace {
 /// Whether the weight's gradient stays a product of gy and x, which an optimizer multiplies out piece by piece: writing
 /// a large matrix and reading it again takes longer than its few multiplications.
 bool stays_product(const LinearGeometry& g, Device device) {
-  constexpr int64_t kLarge = 1 << 17, kMostRows = 32;
-  return !device.is_cuda() && g.in * g.out >= kLarge && g.rows > 0 && g.rows <= kMostRows &&
+  constexpr int64_t kLarge = 1 << 17, kLongRow = 512, kMostRows = 32;
+  return !device.is_cuda() && g.in * g.out >= kLarge && g.in >= kLongRow && g.rows > 0 && g.rows <= kMostRows &&
          8 * g.rows * (g.in + g.out) <= g.in * g.out;
 }
 
@@ -33,7 +33,7 @@ Tensor product_gradient(const LinearGeometry& g, const Tensor& x, const Tensor& 
   const size_t left = static_cast<size_t>(g.rows * g.out) * sizeof(T),
                right = static_cast<size_t>(g.rows * g.in) * sizeof(T);
   auto product = std::shared_ptr<MatrixProduct>(
-      new MatrixProduct{g.rows, g.in, g.out, {left, gy.device()}, {right, gy.device()}, multiply<T>, {}});
+      new MatrixProduct{g.rows, g.in, g.out, {left, gy.device()}, {right, gy.device()}, multiply<T>});
   if (!gy.device().is_meta()) {
     std::memcpy(product->left.data(), gy.data<T>(), left);
     std::memcpy(product->right.data(), x.data<T>(), right);

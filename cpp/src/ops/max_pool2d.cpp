@@ -23,7 +23,7 @@ Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
     using T = decltype(t);
     const auto& k = kernels<MaxPool2dKernels<T>>(x.device());
     PoolGeometry run = g;
-    run.threads = region_threads();
+    run.threads = static_cast<int>(std::min<int64_t>(region_threads(), std::max<int64_t>(1, g.planes)));
     const Workspace workspace(static_cast<size_t>(k.workspace_bytes(run)), x.device());
     k.forward(run, x.data<T>(), y.data<T>(), recorded ? switches->data() : nullptr, workspace.data());
   });

@@ -15,7 +15,7 @@
 namespace cnnx::CNNX_ISA {
 namespace {
 
-/// Outputs and inputs of a task are about this many values.
+/// Planes of a task: about kElementGrain inputs and outputs.
 int64_t planes_per_task(const PoolGeometry& g) { return item_grain(g.input_plane() + g.output_plane()); }
 
 template <bool kSwitches, class Switch, class T>

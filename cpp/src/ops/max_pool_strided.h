@@ -17,18 +17,15 @@ namespace cnnx::CNNX_ISA {
 template <class T>
 struct StridedPoolScratch {
   explicit StridedPoolScratch(const PoolGeometry& g)
-      : pitch(round_up(g.w.output(), kLanes<T>)), ring(g.h.window.extent()), kernel(g.w.window.kernel) {
+      : pitch(round_up(g.w.output(), kLanes<T>)), ring(std::min(g.h.window.extent(), g.h.input())) {
     const WindowAxis& w = g.w.window;
     padded = w.stride <= 2 ? pitch * w.stride + w.extent() + 2 * kLanes<T> : w.stride * (w.output - 1) + w.extent();
   }
-  int64_t bytes() const {
-    return round_up((padded + (2 * ring + 1 + kernel) * pitch) * static_cast<int64_t>(sizeof(T)), 64);
-  }
+  int64_t bytes() const { return round_up((padded + (2 * ring + 2) * pitch) * static_cast<int64_t>(sizeof(T)), 64); }
 
   int64_t padded;  // values from the first window's begin to the last one's end, or to the end of a vector of windows
   int64_t pitch;   // of a row of outputs
   int64_t ring;    // rows of maxima that are kept: as many as a window spans
-  int64_t kernel;  // columns of a window
 };
 
 /// Max pooling of plane after plane by one thread.
@@ -45,14 +42,12 @@ class StridedPool {
     maxima_ = padded_ + size_.padded;
     columns_ = reinterpret_cast<Lane*>(maxima_ + size_.ring * size_.pitch);
     first_columns_ = columns_ + size_.ring * size_.pitch;
-    inside_ = first_columns_ + size_.pitch;
+    last_columns_ = first_columns_ + size_.pitch;
     std::fill(padded_, maxima_, kLeast);
     for (int64_t i = 0; i < size_.pitch; ++i) {
       const InsideTaps taps = i < g.w.output() ? inside_taps(g.w, i) : InsideTaps{0, 0};
       first_columns_[i] = static_cast<Lane>(taps.first);
-      for (int64_t s = 0; s < size_.kernel; ++s) {
-        inside_[s * size_.pitch + i] = s >= taps.first && s < taps.last ? Lane{-1} : Lane{0};
-      }
+      last_columns_[i] = static_cast<Lane>(taps.last);
     }
   }
 
@@ -86,7 +81,7 @@ class StridedPool {
     if (stride == 2) {
       deinterleave2(from, taps);
     } else {
-      for (int64_t lane = 0; lane < count; ++lane) taps[0][lane] = from[lane * stride];
+      for (int64_t lane = 0; lane < std::min<int64_t>(kLanes<T>, count); ++lane) taps[0][lane] = from[lane * stride];
     }
     return taps[0];
   }
@@ -112,12 +107,14 @@ class StridedPool {
     const int64_t columns = g_.w.output();
     for (int64_t i = 0; i < columns; i += kLanes<T>) {
       Vector<T> best = Vector<T>{} + kLeast;
-      Integers<T> winner = load_lanes(first_columns_ + i);
+      const Integers<T> inside_from = load_lanes(first_columns_ + i), inside_to = load_lanes(last_columns_ + i);
+      Integers<T> winner = inside_from;
       for (int64_t s = 0; s < kernel; ++s) {
+        const Integers<T> column = Integers<T>{} + static_cast<Lane>(s);
         const Vector<T> tap = strided(from + i * stride + s * dilation, stride, columns - i);
-        const Integers<T> wins = ((tap > best) | (tap != tap)) & load_lanes(inside_ + s * size_.pitch + i);
+        const Integers<T> wins = ((tap > best) | (tap != tap)) & (column >= inside_from) & (column < inside_to);
         best = wins ? tap : best;
-        if constexpr (kSwitches) winner = wins ? Integers<T>{} + static_cast<Lane>(s) : winner;
+        if constexpr (kSwitches) winner = wins ? column : winner;
       }
       store(best, maxima_ + to * size_.pitch + i);
       if constexpr (kSwitches) std::memcpy(columns_ + to * size_.pitch + i, &winner, sizeof winner);
@@ -170,7 +167,7 @@ class StridedPool {
   T* maxima_;
   Lane* columns_;
   Lane* first_columns_;
-  Lane* inside_;  // which taps of the windows lie inside the image
+  Lane* last_columns_;  // taps from the first one on and before this one lie inside the image
 };
 
 }  // namespace cnnx::CNNX_ISA

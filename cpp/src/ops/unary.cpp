@@ -23,8 +23,8 @@ bool backward_needs_output(UnaryOp op) {
 
 bool backward_needs_input(UnaryOp op) { return op != UnaryOp::kNeg && !backward_needs_output(op); }
 
-/// The gradient of x, in place of that of y if nobody else can see it; x and y are undefined where the function does not
-/// need them.
+/// The gradient of x, in place of that of y if nobody else can see it; x and y are undefined where the function does
+/// not need them.
 Tensor backward(UnaryOp op, double a, double b, const Tensor& x, const Tensor& y, const Tensor& gy) {
   Tensor gx = is_ours(gy) ? gy : empty_like(gy);
   dispatch_floating(gy.dtype(), [&](auto t) {

@@ -11,7 +11,7 @@ namespace {
 template <class Form>
 bool fits(const Conv2dGeometry& g) {
   const auto axis_fits = [](const WindowAxis& axis) {
-    return axis.kernel == Form::kFilter && axis.stride == 1 && axis.dilation == 1 && axis.output > 0;
+    return axis.kernel == Form::kFilter && axis.stride == 1 && axis.dilation == 1 && axis.input > 0 && axis.output > 0;
   };
   return axis_fits(g.h) && axis_fits(g.w) && g.batch > 0;
 }

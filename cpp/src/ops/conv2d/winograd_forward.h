@@ -88,8 +88,8 @@ struct Cut {
     const int64_t tiles = p.in.count(), tile_bytes = Form::kProducts * pitch * static_cast<int64_t>(sizeof(T));
     const int64_t filter_bytes = Form::kProducts * p.filters * p.channels * static_cast<int64_t>(sizeof(T));
     const bool few_tiles = tiles <= (threads - 1) * 2 * kTileRows;
-    const bool large_filters = filter_bytes > kLargeFilters || filter_bytes > tile_bytes * tiles;
-    by_filters = (large_filters || few_tiles) && tile_bytes * tiles <= kAllTiles;
+    const bool large_filters = filter_bytes > kLargeFilters || filter_bytes / tile_bytes > tiles;
+    by_filters = (large_filters || few_tiles) && tiles <= kAllTiles / tile_bytes;
     const int64_t most = std::clamp(kBlock / tile_bytes / kTileRows * kTileRows, kLeastTiles, kMostTiles);
     const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
     block_tiles = by_filters ? tiles : round_up(ceil_div(tiles, blocks), kTileRows);
@@ -99,7 +99,8 @@ struct Cut {
                             : filter_values<Form, T>(p);
     v_plane = plane_step<T>(pitch * block_tiles);
     m_plane = plane_step<T>(panel * block_tiles);
-    pixels = std::max(pixel_values<T>(p.in, Form::kTile), pixel_values<T>(p.out, Form::kOutput));
+    pixels =
+        std::max(pixel_values<T>(p.in, Form::kTile, block_tiles), pixel_values<T>(p.out, Form::kOutput, block_tiles));
   }
   bool is_prepared;  // the filters are transformed already
   bool by_filters;   // a task is a panel of filters, and transforms them bit by bit; else it is a block of tiles

@@ -53,10 +53,11 @@ int64_t stretch_rows(const Tiling& t) {
   return std::clamp<int64_t>(kPixelBytes / (t.step * t.cols * t.step * kVectorBytes), 1, t.rows);
 }
 
-/// Room for the pixels of a stretch's tiles.
+/// Room for the pixels of a stretch of at most `tiles` tiles.
 template <class T>
-int64_t pixel_values(const Tiling& t, int64_t size) {
-  return ((stretch_rows<T>(t) - 1) * t.step + size) * ((t.cols - 1) * t.step + size) * kLanes<T>;
+int64_t pixel_values(const Tiling& t, int64_t size, int64_t tiles) {
+  const int64_t cols = std::min(t.cols, tiles);
+  return ((stretch_rows<T>(t) - 1) * t.step + size) * ((cols - 1) * t.step + size) * kLanes<T>;
 }
 
 /// Calls fn(stretch, at) for `count` tiles from `first` on; `at` counts the tiles before.
