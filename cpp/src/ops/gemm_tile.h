@@ -14,10 +14,14 @@ inline constexpr int kTileVectors = 3;  // with kTileRows x 3 sums and 3 operand
 template <class T>
 inline constexpr int64_t kTileCols = kTileVectors * kLanes<T>;
 
+/// Sums of more products than this are added up from partial sums, which keeps their rounding errors small.
+inline constexpr int64_t kSumDepth = 128;
+
 /// How the left matrix lies in memory: value (row i, depth p) at p * step + i, or at i * step + p.
 enum class LeftOrder : unsigned char { kColumns, kRows };
 
-/// c[i * ldc + j] (=|+=) sum over p < depth of a(i, p) * b[p * ldb + j], for i < kRows, j < kVectors vectors.
+/// c[i * ldc + j] (=|+=) sum over p < depth of a(i, p) * b[p * ldb + j], for i < kRows, j < kVectors vectors. With the
+/// left matrix by rows, what multiply_panel() reads next is fetched ahead: the rows below, and b's next stretch.
 template <class T, LeftOrder kOrder, int kRows, int kVectors, bool kAdd>
 void gemm_tile(int64_t depth, const T* a, int64_t step, const T* b, int64_t ldb, T* c, int64_t ldc) {
   Vector<T> sums[kRows][kVectors];
@@ -33,7 +37,7 @@ void gemm_tile(int64_t depth, const T* a, int64_t step, const T* b, int64_t ldb,
     Vector<T> operand[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       operand[v] = load(b + v * kLanes<T>);
-      if (kOrder == LeftOrder::kRows) __builtin_prefetch(b + v * kLanes<T> + 128 * ldb, 0, 2);
+      if (kOrder == LeftOrder::kRows) __builtin_prefetch(b + v * kLanes<T> + kSumDepth * ldb, 0, 2);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -68,9 +72,6 @@ GemmTile<T> find_gemm_tile(int64_t rows, int64_t cols, bool add) {
   const auto at = static_cast<size_t>((rows - 1) * kTileVectors + ceil_div(cols, kLanes<T>) - 1);
   return add ? detail::kGemmTiles<T, kOrder, true>[at] : detail::kGemmTiles<T, kOrder, false>[at];
 }
-
-/// Sums of more products than this are added up from partial sums, which keeps their rounding errors small.
-inline constexpr int64_t kSumDepth = 128;
 
 /// c (=|+=) a * b for any number of rows and `cols` <= kTileCols, rounded up to whole vectors. All rows take one
 /// stretch of the depth after the other, so that its part of b stays in the first-level cache.

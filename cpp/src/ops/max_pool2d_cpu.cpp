@@ -92,38 +92,38 @@ bool all_windows_meet(const PoolAxis& axis) {
   return true;
 }
 
-/// The usual case of the backward pass: switches are bytes, and each points into the image.
-template <class T>
-void backward_bytes(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
-  const TapOffsets taps(g);
+/// Zeroes the gradient, then calls row(image, oh, number of the row's first output) for every row of outputs.
+template <class T, class F>
+void backward_rows(const PoolGeometry& g, T* gx, F row) {
   parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
     std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0));
-    int64_t at = first * g.output_plane();
     for (int64_t plane = first; plane < last; ++plane) {
       for (int64_t oh = 0; oh < g.h.output(); ++oh) {
-        T* const row = gx + plane * g.input_plane() + g.h.begin(oh) * g.w.input();
-        for (int64_t ow = 0; ow < g.w.output(); ++ow, ++at) row[g.w.begin(ow) + taps.offset[switches[at]]] += gy[at];
+        row(gx + plane * g.input_plane(), oh, plane * g.output_plane() + oh * g.w.output());
       }
     }
   });
 }
 
+/// The usual case: switches are bytes, and each points into the image.
+template <class T>
+void backward_by_offsets(const PoolGeometry& g, const T* gy, const uint8_t* switches, T* gx) {
+  const TapOffsets taps(g);
+  backward_rows(g, gx, [&](T* image, int64_t oh, int64_t at) {
+    T* const row = image + g.h.begin(oh) * g.w.input();
+    for (int64_t ow = 0; ow < g.w.output(); ++ow, ++at) row[g.w.begin(ow) + taps.offset[switches[at]]] += gy[at];
+  });
+}
+
 template <class Switch, class T>
-void backward_planes(const PoolGeometry& g, const T* gy, const Switch* switches, T* gx) {
+void backward_by_division(const PoolGeometry& g, const T* gy, const Switch* switches, T* gx) {
   const int64_t columns = g.w.max_taps();
-  parallel_for(g.planes, planes_per_task(g), [&](int64_t first, int64_t last) {
-    std::fill(gx + first * g.input_plane(), gx + last * g.input_plane(), T(0));
-    for (int64_t plane = first; plane < last; ++plane) {
-      T* image = gx + plane * g.input_plane();
-      for (int64_t oh = 0; oh < g.h.output(); ++oh) {
-        const int64_t at = plane * g.output_plane() + oh * g.w.output(), top = g.h.begin(oh);
-        for (int64_t ow = 0; ow < g.w.output(); ++ow) {
-          const int64_t tap = switches[at + ow], r = tap / columns, s = tap - r * columns;
-          const int64_t ih = top + r * g.h.window.dilation, iw = g.w.begin(ow) + s * g.w.window.dilation;
-          // A dilated window can miss a small image altogether; its output is -inf and its gradient goes nowhere.
-          if (ih < g.h.input() && iw < g.w.input()) image[ih * g.w.input() + iw] += gy[at + ow];
-        }
-      }
+  backward_rows(g, gx, [&](T* image, int64_t oh, int64_t at) {
+    for (int64_t ow = 0; ow < g.w.output(); ++ow, ++at) {
+      const int64_t tap = switches[at], r = tap / columns, s = tap - r * columns;
+      const int64_t ih = g.h.begin(oh) + r * g.h.window.dilation, iw = g.w.begin(ow) + s * g.w.window.dilation;
+      // A dilated window can miss a small image altogether; its output is -inf and its gradient goes nowhere.
+      if (ih < g.h.input() && iw < g.w.input()) image[ih * g.w.input() + iw] += gy[at];
     }
   });
 }
@@ -165,11 +165,11 @@ void backward(const PoolGeometry& g, const T* gy, const void* switches, T* gx) {
   if (is_2x2(g)) {
     backward_2x2(g, gy, bytes, gx);
   } else if (!has_byte_switches(g)) {
-    backward_planes(g, gy, static_cast<const int32_t*>(switches), gx);
+    backward_by_division(g, gy, static_cast<const int32_t*>(switches), gx);
   } else if (all_windows_meet(g.h) && all_windows_meet(g.w)) {
-    backward_bytes(g, gy, bytes, gx);
+    backward_by_offsets(g, gy, bytes, gx);
   } else {
-    backward_planes(g, gy, bytes, gx);
+    backward_by_division(g, gy, bytes, gx);
   }
 }
 

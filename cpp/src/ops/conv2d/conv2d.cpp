@@ -47,7 +47,7 @@ template <class T>
 std::shared_ptr<const DerivedValues> prepared_weight(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g,
                                                      const Tensor& weight) {
   Storage& storage = *weight.impl()->storage;
-  const std::array<int64_t, 4> variant{g.out_channels, g.groups, g.h.kernel, g.w.kernel};  // views of a buffer differ
+  const std::array<int64_t, 4> variant{g.out_channels, g.groups, g.h.kernel, g.w.kernel};  // may differ in views
   auto kept = storage.derived();
   if (kept && kept->key == &algorithm && kept->variant == variant) return kept;
   const auto bytes = static_cast<size_t>(algorithm.prepared_values(g)) * sizeof(T);

@@ -21,18 +21,19 @@ bool fits(const Conv2dGeometry& g) {
 /// other layers have driven out of the second-level cache.
 template <class Form>
 double form_cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kInput = 20, kOutput = 12, kFilter = 12, kRead = 16, kGradient = 12, kSums = 24, kShortSums = 1.2;
-  const winograd::Problem p =
-      pass == ConvPass::kBackwardInput ? winograd::backward_problem<Form>(g) : winograd::forward_problem<Form>(g);
+  constexpr double kPerInput = 20, kPerOutput = 12, kPerFilter = 12, kPerRead = 16, kPerGradient = 12, kPerSum = 24,
+                   kShortSums = 1.2;
+  const winograd::Problem p = winograd::make_problem<Form>(g, pass);
   const auto whole = [](int64_t planes) { return static_cast<double>(round_up(planes, kLanes<float>)); };
   const double channels = whole(p.channels), filters = whole(p.filters);
   const auto tiles = static_cast<double>(p.in.count());
   double each;
   if (pass == ConvPass::kBackwardWeight) {
-    each = tiles * (kShortSums * channels * filters + kGradient * (channels + filters)) + kSums * channels * filters;
+    each =
+        tiles * (kShortSums * channels * filters + kPerGradient * (channels + filters)) + kPerSum * channels * filters;
   } else {
-    each = tiles * (static_cast<double>(p.channels) * filters + kInput * channels + kOutput * filters) +
-           (g.is_prepared ? kRead : kFilter) * channels * filters;
+    each = tiles * (static_cast<double>(p.channels) * filters + kPerInput * channels + kPerOutput * filters) +
+           (g.is_prepared ? kPerRead : kPerFilter) * channels * filters;
   }
   return static_cast<double>(g.groups) * Form::kProducts * each;
 }
@@ -40,10 +41,9 @@ double form_cost(const Conv2dGeometry& g, ConvPass pass) {
 template <class Form, class T>
 int64_t form_workspace(const Conv2dGeometry& g, ConvPass pass) {
   using namespace winograd;
-  const Problem p = pass == ConvPass::kBackwardInput ? backward_problem<Form>(g) : forward_problem<Form>(g);
-  const int64_t values = pass == ConvPass::kBackwardWeight
-                             ? WeightCut<Form, T>(p, g.threads).values()
-                             : Cut<Form, T>(p, g.threads, g.is_prepared && pass == ConvPass::kForward).values();
+  const Problem p = make_problem<Form>(g, pass);
+  const int64_t values = pass == ConvPass::kBackwardWeight ? WeightCut<Form, T>(p, g.threads).values()
+                                                           : Cut<Form, T>(p, g.threads, g.is_prepared).values();
   return values * static_cast<int64_t>(sizeof(T));
 }
 

@@ -51,6 +51,17 @@ Problem backward_problem(const Conv2dGeometry& g) {
           {kStep, g.batch, g.h.input, g.w.input, 0, 0, rows, cols, g.in_channels * g.input_plane()}};
 }
 
+template <class Form>
+Problem make_problem(const Conv2dGeometry& g, ConvPass pass) {
+  return pass == ConvPass::kBackwardInput ? backward_problem<Form>(g) : forward_problem<Form>(g);
+}
+
+/// Room for the pixels of `tiles` tiles, of the input or of the output.
+template <class Form, class T>
+int64_t most_pixels(const Problem& p, int64_t tiles) {
+  return std::max(pixel_values<T>(p.in, Form::kTile, tiles), pixel_values<T>(p.out, Form::kOutput, tiles));
+}
+
 /// Planes of the products lie a cache line further apart than they need, so that they do not compete for the same
 /// places of the cache.
 template <class T>
@@ -99,8 +110,7 @@ struct Cut {
                             : filter_values<Form, T>(p);
     v_plane = plane_step<T>(pitch * block_tiles);
     m_plane = plane_step<T>(panel * block_tiles);
-    pixels =
-        std::max(pixel_values<T>(p.in, Form::kTile, block_tiles), pixel_values<T>(p.out, Form::kOutput, block_tiles));
+    pixels = most_pixels<Form, T>(p, block_tiles);
   }
   bool is_prepared;  // the filters are transformed already
   bool by_filters;   // a task is a panel of filters, and transforms them bit by bit; else it is a block of tiles

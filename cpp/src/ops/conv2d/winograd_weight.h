@@ -29,8 +29,7 @@ struct WeightCut {
     d_plane = plane_step<T>(d_pitch * block_tiles);
     keeps_sums = !by_filters || block_tiles < tiles;
     sum_plane = plane_step<T>(channels * (keeps_sums ? p.filters : filters));
-    pixels =
-        std::max(pixel_values<T>(p.in, Form::kTile, block_tiles), pixel_values<T>(p.out, Form::kOutput, block_tiles));
+    pixels = most_pixels<Form, T>(p, block_tiles);
   }
   bool by_filters;
   bool keeps_sums;  // of all filters; else a run's, of all tiles, are made and used up at once
