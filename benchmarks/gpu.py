@@ -16,9 +16,8 @@ import cnnx
 import cnnx.functional as F
 
 from .cases import NETS
-from .graph import ConvShape, convolutions
-
-_PASSES = ("forward", "input", "weight")
+from .graph import convolutions
+from .layers import PASSES, cnnx_step, torch_step
 
 
 def load_torch() -> Any:
@@ -47,49 +46,20 @@ def mean_time(step: Callable[[], object], wait: Callable[[], object], seconds: f
         calls *= 2
 
 
-def ours(shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
-    x = cnnx.randn(batch, shape.in_channels, shape.size, shape.size, device="cuda")
-    w = cnnx.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device="cuda")
-    options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
-    if what == "forward":
-        return cnnx.no_grad()(lambda: F.conv2d(x, w, **options))
-    wanted = (x if what == "input" else w).requires_grad_()
-    y = F.conv2d(x, w, **options)
-    grad = cnnx.randn(*y.shape, device="cuda")
-
-    def step() -> None:
-        wanted.grad = None
-        y.backward(grad, retain_graph=True)
-
-    return step
-
-
-def theirs(torch: Any, shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
-    x = torch.randn(batch, shape.in_channels, shape.size, shape.size, device="cuda")
-    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device="cuda")
-    options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
-    if what == "forward":
-        return torch.no_grad()(lambda: torch.nn.functional.conv2d(x, w, **options))
-    wanted = (x if what == "input" else w).requires_grad_()
-    y = torch.nn.functional.conv2d(x, w, **options)
-    grad = torch.randn_like(y)
-    return lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)
-
-
 def time_convolutions(torch: Any, only: str, batch: int, seconds: float) -> None:
-    ratios: dict[str, list[float]] = {what: [] for what in _PASSES}
+    ratios: dict[str, list[float]] = {what: [] for what in PASSES}
     for net, case in NETS.items():
         if only not in net:
             continue
         with cnnx.no_grad():
             shapes = convolutions(case.build(), cnnx.zeros(1, *case.shape))
         for shape in shapes:
-            for what in _PASSES:
-                mine = mean_time(ours(shape, batch, what), cnnx.cuda.synchronize, seconds)
+            for what in PASSES:
+                mine = mean_time(cnnx_step(shape, batch, what, "cuda"), cnnx.cuda.synchronize, seconds)
                 size = f"{shape.in_channels}->{shape.out_channels} {shape.size}^2 {shape.kernel}x{shape.kernel}/{shape.stride}"
                 line = f"{net} {size} {what}: {mine * 1e3:.3f} ms, {shape.flops(batch) / mine / 1e12:.2f} TFLOP/s"
                 if torch:
-                    other = mean_time(theirs(torch, shape, batch, what), torch.cuda.synchronize, seconds)
+                    other = mean_time(torch_step(shape, batch, what, "cuda"), torch.cuda.synchronize, seconds)
                     ratios[what].append(other / mine)
                     line += f", torch / cnnx {other / mine:.2f}"
                 print(line, flush=True)

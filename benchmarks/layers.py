@@ -17,7 +17,7 @@ from .cases import NETS
 from .graph import ConvShape, convolutions
 from .worker import measure
 
-_PASSES = ("forward", "input", "weight")
+PASSES = ("forward", "input", "weight")
 
 
 def best_time(step: Callable[[], object], seconds: float) -> float:
@@ -31,16 +31,16 @@ def measured_peak(seconds: float = 0.5) -> float:
         return 2 * 1024**3 / best_time(lambda: a @ b, seconds)
 
 
-def cnnx_step(shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
-    x = cnnx.randn(batch, shape.in_channels, shape.size, shape.size)
-    w = cnnx.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel)
+def cnnx_step(shape: ConvShape, batch: int, what: str, device: str = "cpu") -> Callable[[], object]:
+    x = cnnx.randn(batch, shape.in_channels, shape.size, shape.size, device=device)
+    w = cnnx.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device=device)
     options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
     if what == "forward":
         return cnnx.no_grad()(lambda: F.conv2d(x, w, **options))
     wanted = x if what == "input" else w
     wanted.requires_grad = True
     y = F.conv2d(x, w, **options)
-    grad = cnnx.randn(*y.shape)
+    grad = cnnx.randn(*y.shape, device=device)
 
     def step() -> None:
         wanted.grad = None
@@ -49,11 +49,11 @@ def cnnx_step(shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
     return step
 
 
-def torch_step(shape: ConvShape, batch: int, what: str) -> Callable[[], object]:
+def torch_step(shape: ConvShape, batch: int, what: str, device: str = "cpu") -> Callable[[], object]:
     import torch
 
-    x = torch.randn(batch, shape.in_channels, shape.size, shape.size)
-    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel)
+    x = torch.randn(batch, shape.in_channels, shape.size, shape.size, device=device)
+    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device=device)
     options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
     if what == "forward":
         return torch.no_grad()(lambda: torch.nn.functional.conv2d(x, w, **options))
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--only", default="", help="networks whose name contains this")
-    parser.add_argument("--passes", nargs="*", default=list(_PASSES), choices=_PASSES)
+    parser.add_argument("--passes", nargs="*", default=list(PASSES), choices=PASSES)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=0.15)
     parser.add_argument("--torch", action="store_true")

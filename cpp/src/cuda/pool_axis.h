@@ -81,4 +81,17 @@ __device__ inline PlanePlace place_of(int64_t i, const Divisor& plane, const Div
   return {p, static_cast<int>(row), static_cast<int>(rest - row * columns.value)};
 }
 
+/// Calls fn(the output's number, its row and column, the tap's) for the windows that have a tap at an input.
+template <class F>
+__device__ void for_each_window(const SmallPool& g, const PlanePlace& input, F&& fn) {
+  for (int oh = g.h.first_window(input.row); oh < g.h.last_window(input.row); ++oh) {
+    const int r = g.h.tap(oh, input.row);
+    if (r < 0) continue;
+    const int64_t row = (input.plane * g.h.output + oh) * g.w.output;
+    for (int ow = g.w.first_window(input.column); ow < g.w.last_window(input.column); ++ow) {
+      if (const int s = g.w.tap(ow, input.column); s >= 0) fn(row + ow, oh, ow, r, s);
+    }
+  }
+}
+
 }  // namespace cnnx::cuda

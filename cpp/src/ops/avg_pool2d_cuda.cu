@@ -30,17 +30,11 @@ void forward(const PoolGeometry& geometry, bool count_include_pad, const T* x, T
 template <class T>
 void backward(const PoolGeometry& geometry, bool count_include_pad, const T* gy, T* gx) {
   const SmallPool g(geometry);
-  const int64_t output = geometry.output_plane();
   for_each(geometry.planes * geometry.input_plane(), [=] __device__(int64_t i) {
-    const PlanePlace at = place_of(i, g.in_plane, g.in_columns);
     T sum = 0;
-    for (int oh = g.h.first_window(at.row); oh < g.h.last_window(at.row); ++oh) {
-      for (int ow = g.w.first_window(at.column); ow < g.w.last_window(at.column); ++ow) {
-        if (g.h.tap(oh, at.row) < 0 || g.w.tap(ow, at.column) < 0) continue;
-        sum += gy[at.plane * output + int64_t{oh} * g.w.output + ow] /
-               static_cast<T>(count_of(g, count_include_pad, oh, ow));
-      }
-    }
+    for_each_window(g, place_of(i, g.in_plane, g.in_columns), [&](int64_t window, int oh, int ow, int, int) {
+      sum += gy[window] / static_cast<T>(count_of(g, count_include_pad, oh, ow));
+    });
     gx[i] = sum;
   });
 }

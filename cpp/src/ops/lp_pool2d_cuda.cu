@@ -30,18 +30,12 @@ void forward(const PoolGeometry& geometry, T p, const T* x, T* y) {
 template <class T>
 void backward(const PoolGeometry& geometry, T p, const T* x, const T* y, const T* gy, T* gx) {
   const SmallPool g(geometry);
-  const int64_t output = geometry.output_plane();
   for_each(geometry.planes * geometry.input_plane(), [=] __device__(int64_t i) {
-    const PlanePlace at = place_of(i, g.in_plane, g.in_columns);
     T sum = 0;
-    for (int oh = g.h.first_window(at.row); oh < g.h.last_window(at.row); ++oh) {
-      for (int ow = g.w.first_window(at.column); ow < g.w.last_window(at.column); ++ow) {
-        if (g.h.tap(oh, at.row) < 0 || g.w.tap(ow, at.column) < 0) continue;
-        const int64_t window = at.plane * output + int64_t{oh} * g.w.output + ow;
-        if (y[window] == T(0)) continue;
-        sum += gy[window] * (p == T(2) ? T(1) / y[window] : std::pow(y[window], T(1) - p));
-      }
-    }
+    for_each_window(g, place_of(i, g.in_plane, g.in_columns), [&](int64_t window, int, int, int, int) {
+      if (y[window] == T(0)) return;
+      sum += gy[window] * (p == T(2) ? T(1) / y[window] : std::pow(y[window], T(1) - p));
+    });
     const T value = x[i];
     const T slope = p == T(2) ? value : std::copysign(std::pow(std::abs(value), p - T(1)), value);
     gx[i] = value == T(0) ? T(0) : sum * slope;

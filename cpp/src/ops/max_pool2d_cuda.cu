@@ -38,19 +38,11 @@ void forward_typed(const PoolGeometry& geometry, const T* x, T* y, Switch* switc
 template <class T, class Switch>
 void backward_typed(const PoolGeometry& geometry, const T* gy, const Switch* switches, T* gx) {
   const SmallPool g(geometry);
-  const int64_t output = geometry.output_plane();
   for_each(geometry.planes * geometry.input_plane(), [=] __device__(int64_t i) {
-    const PlanePlace at = place_of(i, g.in_plane, g.in_columns);
     T sum = 0;
-    for (int oh = g.h.first_window(at.row); oh < g.h.last_window(at.row); ++oh) {
-      const int r = g.h.tap(oh, at.row);
-      if (r < 0) continue;
-      for (int ow = g.w.first_window(at.column); ow < g.w.last_window(at.column); ++ow) {
-        const int s = g.w.tap(ow, at.column);
-        const int64_t window = at.plane * output + int64_t{oh} * g.w.output + ow;
-        if (s >= 0 && static_cast<int>(switches[window]) == r * g.w.taps_most + s) sum += gy[window];
-      }
-    }
+    for_each_window(g, place_of(i, g.in_plane, g.in_columns), [&](int64_t window, int, int, int r, int s) {
+      if (static_cast<int>(switches[window]) == r * g.w.taps_most + s) sum += gy[window];
+    });
     gx[i] = sum;
   });
 }
