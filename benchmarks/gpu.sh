@@ -9,11 +9,11 @@ folder=${1:-build/gpu}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 pip install --no-build-isolation --no-deps --force-reinstall -q -C build-dir="$folder" \
   -C cmake.define.CNNX_CUDA=ON -C cmake.define.CNNX_CUDA_ARCHITECTURES=native .
-python -m pytest tests/python/test_cuda.py
+python -m pytest tests/python/test_cuda*.py
 python -m pytest tests/python --device cuda -k torch
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 1 python -m pytest tests/python/test_cuda.py -x -k "float32 and not training"
+    compute-sanitizer --tool "$tool" --error-exitcode 1 python -m pytest tests/python/test_cuda*.py -x -k "float32 and not training"
   done
 fi
 python -m benchmarks.gpu

@@ -12,6 +12,7 @@ set(cnnx_cuda_sources
     cpp/src/ops/batch_norm_cuda.cu
     cpp/src/ops/binary_cuda.cu
     cpp/src/ops/cast_cuda.cu
+    cpp/src/ops/class_loss_cuda.cu
     cpp/src/ops/conv2d/direct_cuda.cu
     cpp/src/ops/conv2d/implicit_gemm_cuda.cu
     cpp/src/ops/cross_entropy_cuda.cu

@@ -4,8 +4,7 @@
 // workspaces, the tape. Only the kernels are left out. They are known by their signatures: a kernel takes the address
 // of values, a planning function (workspace_bytes, accepts, cost) takes a geometry alone and stays. A flag that every
 // kernel looks at would be simpler to explain but cost a branch in each and be forgotten in some; here an added
-// operation needs nothing. What little the operations compute on the host (running statistics, sums of losses) may
-// touch the empty address space of a meta buffer without harm.
+// operation needs nothing.
 #pragma once
 
 #include <cstddef>

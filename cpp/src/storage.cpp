@@ -244,17 +244,15 @@ class CachingAllocator {
 };
 
 struct Allocators {
-  static constexpr size_t kMostGpus = 64;
   CachingAllocator cpu{cpu_blocks()}, meta{meta_blocks()};
-  std::array<std::atomic<CachingAllocator*>, kMostGpus> cuda{};  // made when a device is first used
+  std::array<std::atomic<CachingAllocator*>, kMostCudaDevices> cuda{};  // made when a device is first used
   std::mutex making;
 
   /// That of a CUDA device. Raises CudaError.
   CachingAllocator& of_gpu(int index) {
     const auto at = static_cast<size_t>(index);
-    if (CachingAllocator* made = at < kMostGpus ? cuda[at].load(std::memory_order_acquire) : nullptr) return *made;
+    if (CachingAllocator* made = at < cuda.size() ? cuda[at].load(std::memory_order_acquire) : nullptr) return *made;
     check_cuda_device(index);
-    check<CudaError>(at < kMostGpus, "cuda", "more than {} devices are not supported; got {}.", kMostGpus, index);
     const std::lock_guard lock(making);
     if (!cuda[at].load()) cuda[at].store(new CachingAllocator(cuda_blocks(index)));
     return *cuda[at].load();

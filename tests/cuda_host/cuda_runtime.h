@@ -12,8 +12,6 @@
 
 #define __global__
 #define __device__
-#define __host__
-#define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // blocks run one at a time
 
@@ -26,16 +24,6 @@ struct dim3 {
 using uint3 = dim3;
 
 inline uint3 threadIdx, blockIdx, blockDim, gridDim;
-
-struct alignas(8) float2 {
-  float x, y;
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
-struct alignas(16) double2 {
-  double x, y;
-};
 
 namespace cuda_host {
 /// Waits for all threads of the block, or of the warp.
@@ -59,19 +47,9 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
 }  // namespace cuda_host
 
 inline void __syncthreads() { cuda_host::wait_for_block(); }
-inline void __syncwarp(unsigned = 0xffffffffu) { cuda_host::wait_for_warp(); }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return cuda_host::exchange(value, cuda_host::lane() ^ static_cast<unsigned>(mask));
-}
-template <class T>
-T __shfl_down_sync(unsigned, T value, unsigned delta) {
-  const unsigned from = cuda_host::lane() + delta;
-  return cuda_host::exchange(value, from < 32 ? from : cuda_host::lane());
-}
-template <class T>
-T __shfl_sync(unsigned, T value, int from) {
-  return cuda_host::exchange(value, static_cast<unsigned>(from));
 }
 
 // ---- Runtime

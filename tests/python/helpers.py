@@ -10,6 +10,7 @@ import pytest
 import cnnx
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_cuda = pytest.mark.skipif(not cnnx.cuda.is_available(), reason="there is no CUDA device")
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 
 

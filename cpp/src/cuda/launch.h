@@ -60,6 +60,19 @@ class Scratch {
   void* data_ = nullptr;
 };
 
+/// A table of the host's in device memory; null of no table.
+template <class V>
+class Uploaded {
+ public:
+  Uploaded(const V* host, int64_t count) : memory_(host ? count * static_cast<int64_t>(sizeof(V)) : 0) {
+    if (host && count > 0) memory_.upload(host, count * static_cast<int64_t>(sizeof(V)));
+  }
+  const V* data() const { return memory_.template as<V>(); }
+
+ private:
+  Scratch memory_;
+};
+
 inline constexpr int kThreads = 256;  // of a block, where nothing else decides
 
 /// Blocks for n items, `each` of them a thread: enough to fill any GPU, the rest is done by loops in the kernel.

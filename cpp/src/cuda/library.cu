@@ -12,6 +12,7 @@
 #include "ops/batch_norm.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
+#include "ops/class_loss.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
@@ -35,15 +36,13 @@
 namespace cnnx::cuda {
 namespace {
 
-constexpr int kMostDevices = 64;
-
 struct DeviceState {
   std::once_flag once;
   cudaStream_t stream = nullptr;
   cudaMemPool_t pool = nullptr;
   int multiprocessors = 1;
 };
-DeviceState states[kMostDevices];
+DeviceState states[kMostCudaDevices];
 thread_local int current_device = -1;
 
 DeviceState& current() {
@@ -77,7 +76,7 @@ std::string what_is_missing(cudaError_t code) {
 int device_count(const char** reason) {
   int count = 0;
   const cudaError_t code = cudaGetDeviceCount(&count);
-  if (code == cudaSuccess && count > 0) return std::min(count, kMostDevices);
+  if (code == cudaSuccess && count > 0) return std::min(count, kMostCudaDevices);
   cudaGetLastError();
   thread_local std::string text;
   text = what_is_missing(code);

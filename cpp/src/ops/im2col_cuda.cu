@@ -27,12 +27,6 @@ void to_columns(const Conv2dGeometry& g, const T* x, T* col) {
   });
 }
 
-/// The output whose tap `tap` lies at input i; -1 if there is none.
-__device__ int64_t output_at(const WindowAxis& a, int64_t i, int64_t tap) {
-  const int64_t distance = i + a.pad_before - tap * a.dilation, o = distance / a.stride;
-  return distance >= 0 && o * a.stride == distance && o < a.output ? o : -1;
-}
-
 template <class T>
 void to_images(const Conv2dGeometry& g, const T* col, T* x) {
   const Taps t(g);
@@ -41,10 +35,10 @@ void to_images(const Conv2dGeometry& g, const T* col, T* x) {
                   iw = pixel - ih * t.w.input;
     T sum = 0;
     for (int64_t r = 0; r < t.h.kernel; ++r) {
-      const int64_t oh = output_at(t.h, ih, r);
+      const int64_t oh = t.h.output_at(ih, r);
       if (oh < 0) continue;
       for (int64_t s = 0; s < t.w.kernel; ++s) {
-        const int64_t ow = output_at(t.w, iw, s);
+        const int64_t ow = t.w.output_at(iw, s);
         if (ow < 0) continue;
         sum += col[((channel * t.h.kernel + r) * t.w.kernel + s) * t.output + oh * t.w.output + ow];
       }

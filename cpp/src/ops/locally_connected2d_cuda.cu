@@ -51,12 +51,6 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const T* b, T* y, 
   });
 }
 
-/// The output whose tap `tap` lies at input i; -1 if there is none.
-__device__ int64_t output_at(const WindowAxis& a, int64_t i, int64_t tap) {
-  const int64_t distance = i + a.pad_before - tap * a.dilation, o = distance / a.stride;
-  return distance >= 0 && o * a.stride == distance && o < a.output ? o : -1;
-}
-
 template <class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void*) {
   const Layer l(g);
@@ -65,10 +59,10 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
     const int64_t ih = pixel / l.w.input, iw = pixel - ih * l.w.input;
     T sum = 0;
     for (int64_t r = 0; r < l.h.kernel; ++r) {
-      const int64_t oh = output_at(l.h, ih, r);
+      const int64_t oh = l.h.output_at(ih, r);
       if (oh < 0) continue;
       for (int64_t s = 0; s < l.w.kernel; ++s) {
-        const int64_t ow = output_at(l.w, iw, s), position = oh * l.w.output + ow;
+        const int64_t ow = l.w.output_at(iw, s), position = oh * l.w.output + ow;
         if (ow < 0) continue;
         for (int64_t k = 0; k < l.filters; ++k) {
           sum += gy[(n * l.filters + k) * l.output + position] * w[l.weight(position, k, c, r, s)];

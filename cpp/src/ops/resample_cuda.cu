@@ -6,41 +6,33 @@
 namespace cnnx::cuda {
 namespace {
 
-/// A table of the host's in device memory.
-template <class V>
-class Uploaded {
- public:
-  Uploaded(const V* host, int64_t count) : memory_(host ? count * static_cast<int64_t>(sizeof(V)) : 0) {
-    if (host && count > 0) memory_.upload(host, count * static_cast<int64_t>(sizeof(V)));
+/// One axis with the tables of the forward pass where kernels can read them.
+template <class T>
+struct ForwardAxis {
+  explicit ForwardAxis(const ResampleAxis<T>& a) : first(a.first, a.output), weight(a.weight, a.output), axis(a) {
+    axis.first = first.data();
+    axis.weight = weight.data();
   }
-  const V* data() const { return memory_.template as<V>(); }
-
- private:
-  Scratch memory_;
+  Uploaded<int64_t> first;
+  Uploaded<T> weight;
+  ResampleAxis<T> axis;
 };
 
-/// One axis whose tables the kernels can read.
+/// The same with those of the backward pass.
 template <class T>
-class DeviceAxis {
- public:
-  explicit DeviceAxis(const ResampleAxis<T>& a)
-      : host_(a),
-        first_(a.first, a.output),
-        weight_(a.weight, a.output),
-        offsets_(a.offsets, a.input + 1),
-        outputs_(a.outputs, a.offsets[a.input]),
-        share_(a.share, a.offsets[a.input]) {}
-
-  ResampleAxis<T> view() const {
-    return {host_.input, host_.output, first_.data(), weight_.data(), offsets_.data(), outputs_.data(), share_.data()};
+struct BackwardAxis {
+  explicit BackwardAxis(const ResampleAxis<T>& a)
+      : offsets(a.offsets, a.input + 1),
+        outputs(a.outputs, a.offsets[a.input]),
+        share(a.share, a.offsets[a.input]),
+        axis(a) {
+    axis.offsets = offsets.data();
+    axis.outputs = outputs.data();
+    axis.share = share.data();
   }
-
- private:
-  const ResampleAxis<T>& host_;
-  Uploaded<int64_t> first_;
-  Uploaded<T> weight_;
-  Uploaded<int64_t> offsets_, outputs_;
-  Uploaded<T> share_;
+  Uploaded<int64_t> offsets, outputs;
+  Uploaded<T> share;
+  ResampleAxis<T> axis;
 };
 
 template <class T>
@@ -56,8 +48,8 @@ __device__ T blend_row(const ResampleAxis<T>& a, int64_t o, const T* row) {
 
 template <class T>
 void forward(const ResampleGeometry<T>& g, const T* x, T* y, void*) {
-  const DeviceAxis<T> rows(g.h), columns(g.w);
-  const ResampleAxis<T> h = rows.view(), w = columns.view();
+  const ForwardAxis<T> rows(g.h), columns(g.w);
+  const ResampleAxis<T> h = rows.axis, w = columns.axis;
   for_each(g.planes * h.output * w.output, [=] __device__(int64_t i) {
     const int64_t row = i / w.output, ow = i - row * w.output, plane = row / h.output, oh = row - plane * h.output;
     const T* const image = x + plane * h.input * w.input;
@@ -72,8 +64,8 @@ void forward(const ResampleGeometry<T>& g, const T* x, T* y, void*) {
 
 template <class T>
 void backward(const ResampleGeometry<T>& g, const T* gy, T* gx, void*) {
-  const DeviceAxis<T> rows(g.h), columns(g.w);
-  const ResampleAxis<T> h = rows.view(), w = columns.view();
+  const BackwardAxis<T> rows(g.h), columns(g.w);
+  const ResampleAxis<T> h = rows.axis, w = columns.axis;
   for_each(g.planes * h.input * w.input, [=] __device__(int64_t i) {
     const int64_t row = i / w.input, iw = i - row * w.input, plane = row / h.input, ih = row - plane * h.input;
     T total = 0;

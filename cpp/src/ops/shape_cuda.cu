@@ -69,11 +69,10 @@ void gather_typed(int64_t count, int64_t row_values, const void* x, const int64_
 /// The index lies in the host's memory.
 void gather_rows(int64_t count, int64_t row_bytes, const void* x, const int64_t* index, void* y) {
   if (count == 0 || row_bytes == 0) return;
-  const Scratch rows(count * static_cast<int64_t>(sizeof(int64_t)));
-  rows.upload(index, count * static_cast<int64_t>(sizeof(int64_t)));
-  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(count, row_bytes / 8, x, rows.as<int64_t>(), y);
-  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(count, row_bytes / 4, x, rows.as<int64_t>(), y);
-  gather_typed<uint8_t>(count, row_bytes, x, rows.as<int64_t>(), y);
+  const Uploaded<int64_t> rows(index, count);
+  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(count, row_bytes / 8, x, rows.data(), y);
+  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(count, row_bytes / 4, x, rows.data(), y);
+  gather_typed<uint8_t>(count, row_bytes, x, rows.data(), y);
 }
 
 /// The index lies in the host's memory. A thread adds up one column, row after row.
@@ -83,9 +82,8 @@ void scatter_add(int64_t count, int64_t rows, int64_t row_values, const T* gy, c
   if (bytes == 0) return;
   check_cuda(cudaMemsetAsync(gx, 0, bytes, stream()), "cudaMemset");
   if (count == 0) return;
-  const Scratch at(count * static_cast<int64_t>(sizeof(int64_t)));
-  at.upload(index, count * static_cast<int64_t>(sizeof(int64_t)));
-  const int64_t* const row_of = at.as<int64_t>();
+  const Uploaded<int64_t> at(index, count);
+  const int64_t* const row_of = at.data();
   for_each(row_values, [=] __device__(int64_t j) {
     for (int64_t i = 0; i < count; ++i) gx[row_of[i] * row_values + j] += gy[i * row_values + j];
   });

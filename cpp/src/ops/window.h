@@ -23,6 +23,11 @@ struct WindowAxis {
   constexpr int64_t extent() const { return (kernel - 1) * dilation + 1; }
   /// First input position of an output's window; negative inside the padding.
   constexpr int64_t start(int64_t o) const { return o * stride - pad_before; }
+  /// The output whose tap k lies at input i; -1 if there is none.
+  constexpr int64_t output_at(int64_t i, int64_t k) const {
+    const int64_t distance = i + pad_before - k * dilation, o = distance / stride;
+    return distance >= 0 && o * stride == distance && o < output ? o : -1;
+  }
 };
 
 /// Output positions o of one axis whose input o * stride - pad + offset lies inside the image: [first, last).

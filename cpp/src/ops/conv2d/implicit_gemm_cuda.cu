@@ -73,9 +73,10 @@ int parts_of(const Conv2dGeometry& g, int64_t m, int64_t n, int64_t depth) {
 template <class T, class F>
 void with_forward_tile(const Conv2dGeometry& g, F&& fn) {
   const int64_t m = g.group_out(), n = g.batch * g.output_plane();
-  if (sizeof(T) == sizeof(float) && g.filter_size() % 4 == 0) {
-    constexpr int kWidth = sizeof(T) == sizeof(float) ? 4 : 1;
-    return with_tile<T>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, kWidth>()); });
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (g.filter_size() % 4 == 0) {
+      return with_tile<T>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, 4>()); });
+    }
   }
   with_tile<T, TallTile<T>>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, 1>()); });
 }
@@ -145,7 +146,7 @@ void forward_images(const Conv2dGeometry& g, int64_t batch, int parts, const T* 
   const int64_t plane = g.output_plane(), image = g.out_channels * plane;
   const GemmShape shape{static_cast<int>(g.group_out()), static_cast<int>(batch * plane),
                         static_cast<int>(g.filter_size()), parts};
-  const bool has_quads = plane % 4 == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0 && g.batch * image % 4 == 0;
+  const bool has_quads = plane % 4 == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
   const ImageStore<T> store{y,
                             image,
                             g.batch * image,
