@@ -8,10 +8,10 @@
 
 namespace cnnx {
 
-/// Every function but device_count may raise CudaError. A device of -1 is the host.
 /// The devices after these are not used.
 inline constexpr int kMostCudaDevices = 64;
 
+/// Every function but device_count may raise CudaError. A device of -1 is the host.
 struct CudaLibrary {
   /// Of the cnnx it was built with: tables of kernels change from one to the next.
   const char* version;
