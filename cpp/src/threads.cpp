@@ -6,8 +6,6 @@
 #include <string>
 #include <thread>
 
-#include <omp.h>
-
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -72,7 +70,7 @@ void set_num_threads(int count) {
 
 int region_threads() {
   const int threads = num_threads();
-  if (threads == 1 || forked.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
+  if (threads == 1 || forked.load(std::memory_order_relaxed) || inside_shared_loop()) return 1;
   return threads;
 }
 
