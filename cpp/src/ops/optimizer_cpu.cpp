@@ -20,10 +20,15 @@ void multiply_out(const ProductRow<T>& p, int64_t n, T* g) {
   }
 }
 
-/// Calls fn(piece, gradient).
+/// Calls fn(piece, gradient). Few parameters stay with the caller's core: to hand over half of them, with gradients and
+/// state, and to fetch them again in the next forward pass takes longer than to update them.
 template <class T, class Rule, class F>
 void for_each_piece(std::span<const Piece<T, Rule>> pieces, F fn) {
-  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+  constexpr int64_t kFew = 1 << 17;
+  const auto count = static_cast<int64_t>(pieces.size());
+  int64_t values = 0;
+  for (const Piece<T, Rule>& piece : pieces) values += piece.n;
+  parallel_for(count, values < kFew ? count : 1, [&](int64_t begin, int64_t end) {
     T product[kProductPiece];
     for (int64_t i = begin; i < end; ++i) {
       const Piece<T, Rule>& piece = pieces[static_cast<size_t>(i)];
