@@ -243,8 +243,6 @@ def test_softmax_and_losses(shape, dtype):
 
         on_both(loss, [logits], dtype, 20)
     on_both(lambda x: F.mse_loss(x, x * 0.5 + 1.0), [logits], dtype, 5)
-    with pytest.raises(IndexError, match="targets must lie in"):
-        F.cross_entropy(cnnx.tensor(logits, device="cuda"), cnnx.tensor(targets + shape[1], device="cuda"))
 
 
 @needs_cuda

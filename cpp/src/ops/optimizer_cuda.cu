@@ -2,9 +2,8 @@
 #include "ops/optimizer.h"
 
 #include <cmath>
-#include <vector>
 
-#include "cuda/reduce.h"
+#include "cuda/checks.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -23,10 +22,11 @@ struct Runs {
   Run<T> run[kTensors];
 };
 
-/// The updates, one value at a time. Rules come in the element type.
+/// The updates, one value at a time, with the rule in the element type.
 template <class T>
 struct SGDUpdate {
-  explicit SGDUpdate(const SGDRule& r)
+  using Rule = SGDRule;
+  __host__ __device__ explicit SGDUpdate(const SGDRule& r)
       : lr(static_cast<T>(r.lr)),
         decay(static_cast<T>(r.weight_decay)),
         momentum(static_cast<T>(r.momentum)),
@@ -51,7 +51,8 @@ struct SGDUpdate {
 
 template <class T>
 struct AdamUpdate {
-  explicit AdamUpdate(const AdamRule& r)
+  using Rule = AdamRule;
+  __host__ __device__ explicit AdamUpdate(const AdamRule& r)
       : beta1(static_cast<T>(r.beta1)),
         beta2(static_cast<T>(r.beta2)),
         rest1(static_cast<T>(1 - r.beta1)),
@@ -74,7 +75,8 @@ struct AdamUpdate {
 
 template <class T>
 struct RMSpropUpdate {
-  explicit RMSpropUpdate(const RMSpropRule& r)
+  using Rule = RMSpropRule;
+  __host__ __device__ explicit RMSpropUpdate(const RMSpropRule& r)
       : lr(static_cast<T>(r.lr)),
         alpha(static_cast<T>(r.alpha)),
         rest(static_cast<T>(1 - r.alpha)),
@@ -100,7 +102,8 @@ struct RMSpropUpdate {
 
 template <class T>
 struct AdagradUpdate {
-  explicit AdagradUpdate(const AdagradRule& r)
+  using Rule = AdagradRule;
+  __host__ __device__ explicit AdagradUpdate(const AdagradRule& r)
       : lr(static_cast<T>(r.lr)), eps(static_cast<T>(r.eps)), decay(static_cast<T>(r.weight_decay)) {}
   T lr, eps, decay;
 
@@ -111,10 +114,12 @@ struct AdagradUpdate {
   }
 };
 
-/// blockIdx.y is the tensor.
+/// blockIdx.y is the tensor. The update is that of *live unless that is null.
 template <class T, class Update>
-__global__ void __launch_bounds__(kThreads) update_kernel(Runs<T> runs, Update update) {
+__global__ void __launch_bounds__(kThreads)
+    update_kernel(Runs<T> runs, Update given, const typename Update::Rule* live) {
   const Run<T>& run = runs.run[blockIdx.y];
+  const Update update = live ? Update(*live) : given;
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < run.n; i += step) update(run, i);
 }
@@ -132,10 +137,11 @@ template <class Update, class T, class Rule>
 void run_pieces(std::span<const Piece<T, Rule>> pieces) {
   for (size_t next = 0; next < pieces.size();) {
     const Rule& rule = pieces[next].rule;
+    const Rule* const live = pieces[next].live;
     Runs<T> runs{};
     int count = 0;
     int64_t longest = 0;
-    for (; next < pieces.size() && pieces[next].rule == rule; ++next) {
+    for (; next < pieces.size() && pieces[next].rule == rule && pieces[next].live == live; ++next) {
       const Piece<T, Rule>& piece = pieces[next];
       if (count > 0 && continues(runs.run[count - 1], piece)) {
         runs.run[count - 1].n += piece.n;
@@ -148,41 +154,31 @@ void run_pieces(std::span<const Piece<T, Rule>> pieces) {
     }
     dim3 grid = blocks_for(longest);
     grid.y = static_cast<unsigned>(count);
-    launch(update_kernel<T, Update>, grid, dim3(kThreads), 0, runs, Update(rule));
+    launch(update_kernel<T, Update>, grid, dim3(kThreads), 0, runs, Update(rule), live);
   }
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) square_sums(int64_t n, const T* x, double* parts) {
-  const int64_t step = int64_t{gridDim.x} * kThreads;
-  double sum = 0;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) {
-    sum += static_cast<double>(x[i] * x[i]);
-  }
-  sum = reduce_block(sum, Plus());
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+void square_sum(int64_t n, const T* x, double* sum) {
+  reduce_all(
+      n, [=] __device__(int64_t i) { return static_cast<double>(x[i] * x[i]); }, Plus(), 0.0,
+      [=] __device__(double total) { *sum = total; });
 }
 
-/// Waits for the GPU: the caller wants a number.
-template <class T>
-double square_sum(int64_t n, const T* x) {
-  if (n == 0) return 0;
-  const dim3 grid = blocks_for(n, 16);
-  const Scratch parts(int64_t{grid.x} * static_cast<int64_t>(sizeof(double)));
-  launch(square_sums<T>, grid, dim3(kThreads), 0, n, x, parts.as<double>());
-  std::vector<double> host(grid.x);
-  check_cuda(
-      cudaMemcpyAsync(host.data(), parts.as<double>(), host.size() * sizeof(double), cudaMemcpyDeviceToHost, stream()),
-      "a copy");
-  check_cuda(cudaStreamSynchronize(stream()), "a copy");
-  double total = 0;
-  for (const double part : host) total += part;
-  return total;
+void clip_factor(int64_t count, const double* sums, double most, double* norm, double* factor) {
+  reduce_all(
+      count, [=] __device__(int64_t i) { return sums[i]; }, Plus(), 0.0,
+      [=] __device__(double total) {
+        *norm = std::sqrt(total);
+        *factor = factor_to(most, *norm);
+      });
 }
 
 template <class T>
-void scale(int64_t n, T factor, T* x) {
-  for_each(n, [=] __device__(int64_t i) { x[i] *= factor; });
+void shrink(int64_t n, const double* factor, T* x) {
+  for_each(n, [=] __device__(int64_t i) {
+    if (!(*factor >= 1)) x[i] *= static_cast<T>(*factor);
+  });
 }
 
 template <class T>
@@ -191,7 +187,8 @@ constexpr OptimizerKernels<T> kTable{run_pieces<SGDUpdate<T>, T, SGDRule>,
                                      run_pieces<RMSpropUpdate<T>, T, RMSpropRule>,
                                      run_pieces<AdagradUpdate<T>, T, AdagradRule>,
                                      square_sum<T>,
-                                     scale<T>};
+                                     clip_factor,
+                                     shrink<T>};
 
 }  // namespace
 
