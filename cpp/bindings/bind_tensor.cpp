@@ -406,17 +406,13 @@ void bind_exchange(Class& cls) {
       .def(
           "__dlpack__",
           [](const Tensor& x, const py::object& stream, const py::object&, const py::object& dl_device,
-             const py::object& copy) {
-            if (!stream.is_none()) throw py::buffer_error("[dlpack] tensors on the CPU have no stream; pass None.");
-            if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(1, 0)))
-              throw py::buffer_error("[dlpack] expected the device (1, 0), the CPU; got " +
-                                     py::repr(dl_device).cast<std::string>() + ".");
-            return to_dlpack(!copy.is_none() && copy.cast<bool>() ? x.detach().clone() : x);
-          },
+             const py::object& copy) { return lend(x, stream, dl_device, copy); },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
-          "A DLPack capsule on the same memory, or on a copy's if asked for.")
-      .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
+          "A DLPack capsule on the same memory, or on a copy's if asked for. On a GPU the consumer's stream (None: "
+          "CUDA's "
+          "default one) waits until the values are there.")
+      .def("__dlpack_device__", dlpack_device)
       .def(
           "to",
           [](const Tensor& x, const py::object& target, bool non_blocking) {

@@ -65,7 +65,9 @@ bool is_pinned(const void* address) {
   return next != pinned.begin() && at < std::prev(next)->first + std::prev(next)->second;
 }
 
-/// Page-locked memory may be anybody's next: what still works with it must be done.
+/// The default streams, on which other libraries work.
+bool is_others(cudaStream_t stream) { return stream == cudaStreamLegacy || stream == cudaStreamPerThread; }
+
 cudaStream_t usable(cudaStream_t stream) {
   if (!streams.count(stream)) die("a stream was used that was never made");
   return stream;
@@ -159,7 +161,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
-  if (stream == cudaStreamLegacy) {  // what other libraries work on: nothing is ever under way there
+  if (is_others(stream)) {  // nothing is ever under way there
     event->stream = nullptr;
     return cudaSuccess;
   }
@@ -176,7 +178,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   const std::lock_guard lock(mutex);
   const CUevent_st recorded = *event;
   if (!recorded.stream) return cudaSuccess;
-  if (stream == cudaStreamLegacy) {  // others read at once
+  if (is_others(stream)) {  // they read at once
     drain_to(recorded.stream, recorded.position);
     return cudaSuccess;
   }

@@ -43,4 +43,13 @@ class CNNX_API Uploader {
   std::shared_ptr<Ring> ring_;
 };
 
+// Streams of other libraries are CUDA's handles, or 1 for the legacy default stream and 2 for that of the thread.
+
+/// The stream on which a device works.
+CNNX_API uint64_t work_stream(Device device);
+/// One of the two, their stream and the work of the device, waits for what the other was given.
+CNNX_API void meet_stream(Device device, uint64_t stream, bool they_wait);
+/// Returns when the device has done all that cnnx gave it, or everybody; raises nothing.
+CNNX_API void settle(Device device, bool everybody) noexcept;
+
 }  // namespace cnnx

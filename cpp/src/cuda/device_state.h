@@ -50,5 +50,6 @@ void wait_on_host(void* event);
 void release_event(void* event);
 void* work_stream(int device);
 void meet(int device, void* stream, bool they_wait);
+void settle(int device, bool everybody);
 
 }  // namespace cnnx::cuda

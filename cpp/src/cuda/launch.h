@@ -120,6 +120,9 @@ struct WideDivisor {
 /// Whether counts up to n fit what Divisor takes.
 inline bool is_small(int64_t n) { return n < (int64_t{1} << 31); }
 
+/// A stride or dilation in 32 bits. One longer than any image acts like the longest.
+inline int small_step(int64_t step) { return static_cast<int>(std::min<int64_t>(step, int64_t{1} << 30)); }
+
 /// f(i) for every i of [0, n), one a thread at a time.
 template <class F>
 __global__ void __launch_bounds__(kThreads) for_each_kernel(int64_t n, F f) {

@@ -65,6 +65,8 @@ struct CudaLibrary {
   void* (*work_stream)(int device);
   /// One of the two, their stream and the work of the device, waits for what the other was given.
   void (*meet)(int device, void* stream, bool they_wait);
+  /// Waits for the work of the device, or for everybody's, and raises nothing that failed there.
+  void (*settle)(int device, bool everybody);
 };
 
 /// The library, loaded, with at least one device. Raises CudaError that says what is missing.

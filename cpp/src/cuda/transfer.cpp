@@ -197,4 +197,22 @@ Arrival Uploader::start(const Tensor& source) {
   return arrival;
 }
 
+// ---- Streams of others
+
+uint64_t work_stream(Device device) {
+  check_cuda_device(device.index);
+  return reinterpret_cast<uint64_t>(cuda_library().work_stream(device.index));
+}
+
+void meet_stream(Device device, uint64_t stream, bool they_wait) {
+  cuda_library().meet(device.index, reinterpret_cast<void*>(stream), they_wait);
+}
+
+void settle(Device device, bool everybody) noexcept {
+  try {
+    cuda_library().settle(device.index, everybody);
+  } catch (const std::exception&) {  // a forked child leaves its parent's work alone
+  }
+}
+
 }  // namespace cnnx

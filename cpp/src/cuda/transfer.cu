@@ -145,4 +145,9 @@ void meet(int device, void* stream, bool they_wait) {
   check_cuda(code, "a wait between streams");
 }
 
+void settle(int device, bool everybody) {
+  use_device(device);
+  check_cuda(everybody ? cudaDeviceSynchronize() : cudaStreamSynchronize(state_of(device).stream), "a wait");
+}
+
 }  // namespace cnnx::cuda
