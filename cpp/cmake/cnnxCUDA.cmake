@@ -6,8 +6,10 @@ set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to bui
 
 set(cnnx_cuda_sources
     cpp/src/cuda/cublas.cu
+    cpp/src/cuda/graph.cu
     cpp/src/cuda/library.cu
     cpp/src/cuda/matrix_product.cu
+    cpp/src/cuda/transfer.cu
     cpp/src/ops/avg_pool2d_cuda.cu
     cpp/src/ops/batch_norm_cuda.cu
     cpp/src/ops/binary_cuda.cu

@@ -12,7 +12,11 @@ namespace cnnx {
 
 struct Philox {
   uint64_t seed = 0;
-  uint64_t offset = 0;  // the stream
+  uint64_t offset = 0;               // the stream
+  const uint64_t* origin = nullptr;  // of a captured stream: seed and first stream of the run, in device memory
+
+  /// For kernels: what this is in the run under way.
+  constexpr Philox resolved() const { return origin ? Philox{origin[0], origin[1] + offset} : *this; }
 
   static constexpr int kRounds = 10;
 
@@ -46,8 +50,10 @@ struct Philox {
   }
 };
 
-/// A fresh stream of the global generator; or of the tape that is in use on this thread.
-Philox next_stream();
+/// A fresh stream, for values on a device, of the global generator; or of the tape that is in use on this thread.
+Philox next_stream(Device device);
+/// The first of so many fresh streams of the global generator.
+Philox next_streams(uint64_t count);
 
 /// The streams that a piece of work draws, kept to draw the same again.
 class StreamTape {
@@ -70,7 +76,7 @@ class StreamTapeGuard {
   ~StreamTapeGuard();
   StreamTapeGuard(const StreamTapeGuard&) = delete;
   StreamTapeGuard& operator=(const StreamTapeGuard&) = delete;
-  Philox next();
+  Philox next(Device device);
 
  private:
   StreamTape& tape_;

@@ -5,6 +5,7 @@
 #include "cnnx/device.h"
 #include "cnnx/error.h"
 #include "cnnx/exchange.h"
+#include "cnnx/graph.h"
 #include "cnnx/io.h"
 #include "cnnx/loss.h"
 #include "cnnx/module.h"
@@ -12,4 +13,5 @@
 #include "cnnx/ops.h"
 #include "cnnx/optim.h"
 #include "cnnx/tensor.h"
+#include "cnnx/transfer.h"
 #include "cnnx/version.h"

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "cuda/fours.h"
 #include "cuda/reduce.h"
 
 namespace cnnx::cuda {
@@ -146,8 +147,28 @@ struct Norm {
   __device__ T operator()(T x, int64_t c) const { return (x - mean[c]) * scale(c) + (b ? b[c] : T(0)); }
 };
 
+/// Whether fours of these arrays are of one channel each.
+template <class W, class... P>
+bool has_fours(const W& walk, const P*... pointers) {
+  return walk.plane.value % 4 == 0 && begin_fours(pointers...);
+}
+
 template <class T, class W>
 void normalize(int64_t n, const W& walk, const Norm<T>& norm, const T* x, const T* residual, bool relu, T* y) {
+  if (has_fours(walk, x, residual, y)) {
+    for_each(n / 4, [=] __device__(int64_t i) {
+      const int64_t c = walk.channel(i * 4);
+      Four<T> four = four_at(x, i * 4);
+      const Four<T> shortcut = residual ? four_at(residual, i * 4) : Four<T>{};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const T value = norm(four.value[k], c) + shortcut.value[k];
+        four.value[k] = relu && value < T(0) ? T(0) : value;
+      }
+      put_four(y, i * 4, four);
+    });
+    return;
+  }
   for_each(n, [=] __device__(int64_t i) {
     const T value = norm(x[i], walk.channel(i)) + (residual ? residual[i] : T(0));
     y[i] = relu && value < T(0) ? T(0) : value;
@@ -168,6 +189,9 @@ struct Incoming {
   bool relu;
   const T *x, *gy;
   __device__ T operator()(int64_t i, int64_t c) const { return relu && norm(x[i], c) <= T(0) ? T(0) : gy[i]; }
+  __device__ T through(T value, T gradient, int64_t c) const {
+    return relu && norm(value, c) <= T(0) ? T(0) : gradient;
+  }
 };
 
 /// Sums of the gradients, and of their products with x - mean, of one piece.
@@ -213,6 +237,21 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, class W>
 void input_gradient(const BatchNormGeometry& g, const W& walk, const Incoming<T>& incoming, const T* means, T* gx) {
+  if (has_fours(walk, incoming.x, incoming.gy, gx)) {
+    for_each(g.count() * g.channels / 4, [=] __device__(int64_t i) {
+      const int64_t c = walk.channel(i * 4);
+      const Four<T> x = four_at(incoming.x, i * 4);
+      Four<T> four = four_at(incoming.gy, i * 4);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        T value = incoming.through(x.value[k], four.value[k], c);
+        if (means) value -= means[2 * c] + (x.value[k] - incoming.norm.mean[c]) * means[2 * c + 1];
+        four.value[k] = incoming.norm.scale(c) * value;
+      }
+      put_four(gx, i * 4, four);
+    });
+    return;
+  }
   for_each(g.count() * g.channels, [=] __device__(int64_t i) {
     const int64_t c = walk.channel(i);
     T value = incoming(i, c);

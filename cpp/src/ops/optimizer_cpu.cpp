@@ -119,27 +119,36 @@ void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
 }
 
 template <class T>
-double square_sum(int64_t n, const T* x) {
+void square_sum(int64_t n, const T* x, double* sum) {
   constexpr int64_t kRun = 4096;  // added up in T, the runs in double
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kRun) {
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) sum += x[i] * x[i];
-    total += static_cast<double>(sum);
+    T run = 0;
+#pragma omp simd reduction(+ : run)
+    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) run += x[i] * x[i];
+    total += static_cast<double>(run);
   }
-  return total;
+  *sum = total;
+}
+
+void clip_factor(int64_t count, const double* sums, double most, double* norm, double* factor) {
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i) total += sums[i];
+  *norm = std::sqrt(total);
+  *factor = factor_to(most, *norm);
 }
 
 template <class T>
-void scale(int64_t n, T factor, T* x) {
+void shrink(int64_t n, const double* by, T* x) {
+  if (*by >= 1) return;
+  const T factor = static_cast<T>(*by);
   parallel_for(n, kElementGrain, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) x[i] *= factor;
   });
 }
 
 template <class T>
-constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, scale<T>};
+constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, clip_factor, shrink<T>};
 
 }  // namespace
 
