@@ -184,8 +184,8 @@ py::capsule lend(const Tensor& tensor, const py::object& stream, const py::objec
   const bool may_copy = copy.is_none() || copy.cast<bool>(), must_copy = !copy.is_none() && may_copy;
   const bool on_gpu = x.device().is_cuda(), wants_cpu = !dl_device.is_none() && dl_device.equal(py::make_tuple(1, 0));
   if (!dl_device.is_none() && !wants_cpu && !dl_device.equal(dlpack_device(x)))
-    throw py::buffer_error("[dlpack] expected the tensor's device or (1, 0), the CPU; got " +
-                           py::repr(dl_device).cast<std::string>() + ".");
+    throw py::buffer_error(std::string("[dlpack] expected the ") + (on_gpu ? "tensor's device or " : "device ") +
+                           "(1, 0), the CPU; got " + py::repr(dl_device).cast<std::string>() + ".");
   if (on_gpu && wants_cpu && !may_copy)
     throw py::buffer_error("[dlpack] a tensor on a GPU gets to the CPU by a copy; got copy=False.");
   if (!on_gpu || wants_cpu) {
