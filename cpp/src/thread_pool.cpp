@@ -111,8 +111,8 @@ class ThreadPool {
   void start_threads(int count) {
     if (count <= started_) return;
     if (count >= capacity_) {
+      shares_ = std::make_unique<Share[]>(static_cast<size_t>(count) + 1);
       capacity_ = count + 1;
-      shares_ = std::make_unique<Share[]>(static_cast<size_t>(capacity_));
     }
     try {
       for (; started_ < count; ++started_) std::thread([this] { serve(); }).detach();
