@@ -2,18 +2,6 @@
 #
 # CNNX_CUDA=OFF leaves even the loader out. AUTO, the default, builds the library where a CUDA compiler and an NVIDIA
 # driver are: a machine that only has the compiler, as many that build wheels do, is not kept waiting for it.
-# Other spellings of a switch, such as 1 or off, mean what they mean elsewhere in CMake.
-string(TOUPPER "${CNNX_CUDA}" cnnx_cuda_switch)
-if(cnnx_cuda_switch STREQUAL "AUTO")
-  set(CNNX_CUDA AUTO)
-elseif(cnnx_cuda_switch MATCHES "^(ON|1|TRUE|YES|Y)$")
-  set(CNNX_CUDA ON)
-elseif(cnnx_cuda_switch MATCHES "^(OFF|0|FALSE|NO|N)$")
-  set(CNNX_CUDA OFF)
-else()
-  message(FATAL_ERROR "CNNX_CUDA must be AUTO, ON or OFF; got \"${CNNX_CUDA}\".")
-endif()
-
 include(cnnxCUDASwitch)
 
 set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to build for; the last one's PTX serves newer ones")
