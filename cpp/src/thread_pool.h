@@ -10,6 +10,8 @@
 
 namespace cnnx {
 
+inline constexpr int kMostThreads = 1024;
+
 /// Computes chunk number `chunk` of the loop `body`; no two calls with one slot run at a time.
 using ChunkFunction = void (*)(const void* body, int64_t chunk, int slot);
 

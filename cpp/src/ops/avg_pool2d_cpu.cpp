@@ -72,10 +72,13 @@ void for_each_tap(const AxisWindows<T>& axis, F fn) {
 /// Calls fn(first plane, last, windows of the rows, windows of the columns, one row of input), in parallel.
 template <class T, class F>
 void for_each_run(const PoolGeometry& g, bool count_include_pad, const F& fn) {
-  parallel_for(g.planes, item_grain(g.input_plane() + g.output_plane()), [&](int64_t first, int64_t last) {
-    const AxisWindows<T> rows(g.h, count_include_pad), columns(g.w, count_include_pad);
-    std::vector<T> row(static_cast<size_t>(g.w.input()));
-    fn(first, last, rows, columns, row.data());
+  const AxisWindows<T> rows(g.h, count_include_pad), columns(g.w, count_include_pad);
+  const int64_t run = item_grain(g.input_plane() + g.output_plane()), runs = ceil_div(g.planes, run);
+  const auto slots = static_cast<int>(std::min<int64_t>(region_threads(), std::max<int64_t>(1, runs)));
+  const int64_t pitch = round_up(g.w.input(), 16);
+  std::vector<T> sums(static_cast<size_t>(slots * pitch));
+  parallel_slots(runs, slots, [&](int64_t i, int slot) {
+    fn(i * run, std::min(g.planes, (i + 1) * run), rows, columns, sums.data() + slot * pitch);
   });
 }
 
