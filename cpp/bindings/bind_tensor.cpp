@@ -409,9 +409,8 @@ void bind_exchange(Class& cls) {
              const py::object& copy) { return lend(x, stream, dl_device, copy); },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
-          "A DLPack capsule on the same memory, or on a copy's if asked for. On a GPU the consumer's stream (None: "
-          "CUDA's "
-          "default one) waits until the values are there.")
+          "A DLPack capsule on the same memory, or on a copy's if asked for. On a GPU the consumer's stream "
+          "(None: CUDA's default one) waits until the values are there.")
       .def("__dlpack_device__", dlpack_device)
       .def(
           "to",
@@ -431,9 +430,8 @@ void bind_exchange(Class& cls) {
             return x.to(dtype);
           },
           py::arg("target"), py::arg("non_blocking") = false,
-          "The tensor converted to a dtype or moved to a device; itself if nothing changes. From page-locked memory to "
-          "a "
-          "GPU, non_blocking returns before the copy is made: leave the tensor as it is until then.")
+          "The tensor converted to a dtype or moved to a device; itself if nothing changes. From page-locked memory "
+          "to a GPU, non_blocking returns before the copy is made: leave the tensor as it is until then.")
       .def("pin_memory", pin_memory, NoGil(),
            "The tensor in page-locked memory, which a GPU reads by itself; itself if it is there.")
       .def("is_pinned", is_pinned, "Whether the tensor is in page-locked memory.")

@@ -22,8 +22,7 @@ void parallel_slots(int64_t n, int slots, const F& fn) {
   const auto threads = static_cast<int>(std::min<int64_t>({n, slots, n > 1 ? region_threads() : 1}));
   if (threads > 1) {
     const auto call = [](const void* body, int64_t task, int slot) { (*static_cast<const F*>(body))(task, slot); };
-    run_chunks(n, threads, call, &fn);
-    return;
+    if (try_run_chunks(n, threads, call, &fn)) return;
   }
   const FlushDenormals flush;
   for (int64_t task = 0; task < n; ++task) fn(task, 0);

@@ -27,7 +27,7 @@ inline std::atomic<int> captures_under_way{0};
 void note_captured_write(Storage* storage);
 
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
-class Storage : public std::enable_shared_from_this<Storage> {
+class Storage {
  public:
   Storage(size_t bytes, Device device);
   Storage(void* data, size_t bytes, Device device, std::function<void()> release);

@@ -177,10 +177,8 @@ class ThreadPool {
 
 }  // namespace
 
-void run_chunks(int64_t chunks, int threads, ChunkFunction function, const void* body) {
-  if (ThreadPool::instance().try_run(chunks, threads, function, body)) return;
-  const FlushDenormals flush;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) function(body, chunk, 0);
+bool try_run_chunks(int64_t chunks, int threads, ChunkFunction function, const void* body) {
+  return ThreadPool::instance().try_run(chunks, threads, function, body);
 }
 
 bool inside_shared_loop() { return inside; }

@@ -16,8 +16,8 @@ inline constexpr int kMostThreads = 1024;
 using ChunkFunction = void (*)(const void* body, int64_t chunk, int slot);
 
 /// Runs all chunks on up to `threads` threads, the caller's among them, and returns when they are done. Slots are below
-/// `threads`. While another loop has the threads, the caller does the whole of its own.
-void run_chunks(int64_t chunks, int threads, ChunkFunction function, const void* body);
+/// `threads`. Returns false, and has done nothing, while another loop has the threads.
+bool try_run_chunks(int64_t chunks, int threads, ChunkFunction function, const void* body);
 
 /// Whether the calling thread is inside a loop's chunk that several threads share.
 bool inside_shared_loop();

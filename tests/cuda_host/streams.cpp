@@ -118,13 +118,6 @@ cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
   pinned[static_cast<const char*>(*address)] = bytes;
   return cudaSuccess;
 }
-cudaError_t cudaFreeHost(void* address) {
-  cuda_host::drain();
-  const std::lock_guard lock(mutex);
-  if (pinned.erase(static_cast<const char*>(address)) == 0) die("page-locked memory was freed that is none");
-  std::free(address);
-  return cudaSuccess;
-}
 
 /// Of memory that is not page-locked, a copy to the device has been read when this returns; one to the host is done.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {

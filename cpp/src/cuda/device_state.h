@@ -41,7 +41,6 @@ int captured_device();
 void copy(void* to, int to_device, const void* from, int from_device, size_t bytes);
 void upload_to(int device, void* to, const void* from, size_t bytes);
 void* pin(size_t bytes);
-void unpin(void* memory);
 void copy_async(int device, CudaLane lane, void* to, const void* from, size_t bytes);
 void* make_event(int device);
 void record(int device, CudaLane lane, void* event);

@@ -127,10 +127,11 @@ const void* find_table(const char* type) {
   return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels>(type);
 }
 
-constexpr CudaLibrary kLibrary{
-    CNNX_VERSION, device_count,  use_device,  allocate,     release,       memory_info, copy, synchronize, find_table,
-    connect,      begin_capture, end_capture, replay,       release_graph, upload_to,   pin,  unpin,       copy_async,
-    make_event,   record,        wait,        wait_on_host, release_event, work_stream, meet, settle};
+constexpr CudaLibrary kLibrary{CNNX_VERSION,  device_count,  use_device,  allocate,      release,
+                               memory_info,   copy,          synchronize, find_table,    connect,
+                               begin_capture, end_capture,   replay,      release_graph, upload_to,
+                               pin,           copy_async,    make_event,  record,        wait,
+                               wait_on_host,  release_event, work_stream, meet,          settle};
 
 }  // namespace
 

@@ -52,7 +52,6 @@ struct CudaLibrary {
 
   // Copies that run while the device works. Memory for them is the host's, page-locked; null if there is not enough.
   void* (*pin)(size_t bytes);
-  void (*unpin)(void* memory);
   void (*copy_async)(int device, CudaLane lane, void* to, const void* from, size_t bytes);
   /// An event passes when its lane has done what it was given before; a lane waits for one that was recorded.
   void* (*make_event)(int device);

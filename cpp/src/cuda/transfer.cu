@@ -19,10 +19,11 @@ __global__ void __launch_bounds__(kThreads) write_words(Words words, unsigned by
   for (unsigned i = threadIdx.x; i < bytes; i += kThreads) to[i] = words.byte[i];
 }
 
+/// Never that of a capture: what is waited for happens outside of it.
 cudaStream_t lane_stream(int device, CudaLane lane) {
   use_device(device);
-  DeviceState& state = state_of(device);
-  return lane == CudaLane::kWork ? stream() : state.copy_stream;
+  const DeviceState& state = state_of(device);
+  return lane == CudaLane::kWork ? state.stream : state.copy_stream;
 }
 
 }  // namespace
@@ -64,8 +65,7 @@ void copy(void* to, int to_device, const void* from, int from_device, size_t byt
 void upload(void* to, const void* from, size_t bytes) {
   if (bytes > kMostLaunches * Words::kMost) {
     check_may_wait("a large table that the CPU makes");
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "a copy");
-    check_cuda(cudaStreamSynchronize(stream()), "a copy");
+    copy(to, device(), from, -1, bytes);
     return;
   }
   for (size_t done = 0; done < bytes; done += Words::kMost) {
@@ -93,8 +93,6 @@ void* pin(size_t bytes) {
   return memory;
 }
 
-void unpin(void* memory) { check_cuda(cudaFreeHost(memory), "cudaFreeHost"); }
-
 void copy_async(int device, CudaLane lane, void* to, const void* from, size_t bytes) {
   const cudaStream_t on = lane_stream(device, lane);
   if (lane == CudaLane::kWork) check_may_wait("a copy from the CPU to the GPU");
@@ -108,18 +106,13 @@ void* make_event(int device) {
   return event;
 }
 
-/// Never those of a capture: what is waited for happens outside of it.
 void record(int device, CudaLane lane, void* event) {
-  use_device(device);
-  DeviceState& state = state_of(device);
-  const cudaStream_t on = lane == CudaLane::kWork ? state.stream : state.copy_stream;
+  const cudaStream_t on = lane_stream(device, lane);
   check_cuda(cudaEventRecord(static_cast<cudaEvent_t>(event), on), "cudaEventRecord");
 }
 
 void wait(int device, CudaLane lane, void* event) {
-  use_device(device);
-  DeviceState& state = state_of(device);
-  const cudaStream_t on = lane == CudaLane::kWork ? state.stream : state.copy_stream;
+  const cudaStream_t on = lane_stream(device, lane);
   check_cuda(cudaStreamWaitEvent(on, static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
 }
 
@@ -135,10 +128,8 @@ void* work_stream(int device) {
 }
 
 void meet(int device, void* stream, bool they_wait) {
-  use_device(device);
+  const auto event = static_cast<cudaEvent_t>(make_event(device));
   const auto theirs = static_cast<cudaStream_t>(stream), ours = state_of(device).stream;
-  cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
   cudaError_t code = cudaEventRecord(event, they_wait ? ours : theirs);
   if (code == cudaSuccess) code = cudaStreamWaitEvent(they_wait ? theirs : ours, event, 0);
   cudaEventDestroy(event);

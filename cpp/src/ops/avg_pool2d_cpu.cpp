@@ -74,7 +74,7 @@ template <class T, class F>
 void for_each_run(const PoolGeometry& g, bool count_include_pad, const F& fn) {
   const AxisWindows<T> rows(g.h, count_include_pad), columns(g.w, count_include_pad);
   const int64_t run = item_grain(g.input_plane() + g.output_plane()), runs = ceil_div(g.planes, run);
-  const auto slots = static_cast<int>(std::min<int64_t>(region_threads(), std::max<int64_t>(1, runs)));
+  const auto slots = static_cast<int>(std::min<int64_t>(region_threads(), runs));
   const int64_t pitch = round_up(g.w.input(), 16);
   std::vector<T> sums(static_cast<size_t>(slots * pitch));
   parallel_slots(runs, slots, [&](int64_t i, int slot) {

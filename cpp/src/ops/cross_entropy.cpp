@@ -35,8 +35,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
   dispatch_floating(logits.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<CrossEntropyKernels<T>>(logits.device())
-        .forward(g, logits.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr,
-                 losses.data<T>(), lse.data<T>());
+        .forward(g, logits.data<T>(), targets.data<int64_t>(), data_or_null<T>(weight), losses.data<T>(),
+                 lse.data<T>());
   });
   const bool is_mean = options.reduction == Reduction::kMean;
   const Tensor factor = is_mean ? mean_factor(g, logits.dtype(), targets, weight) : Tensor();
@@ -50,7 +50,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<CrossEntropyKernels<T>>(gy.device())
-          .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr, lse.data<T>(),
+          .backward(g, x.data<T>(), targets.data<int64_t>(), data_or_null<T>(w), lse.data<T>(),
                     {gy.data<T>(), data_or_null<double>(factor), shared}, gx.data<T>());
     });
     return {gx};

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "cuda/checks.h"
+#include "cuda/reduce.h"
 
 namespace cnnx::cuda {
 namespace {

@@ -21,8 +21,7 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
   dispatch_floating(scores.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<MultiMarginKernels<T>>(scores.device())
-        .forward(g, scores.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr,
-                 losses.data<T>());
+        .forward(g, scores.data<T>(), targets.data<int64_t>(), data_or_null<T>(weight), losses.data<T>());
   });
   const bool is_mean = options.reduction == Reduction::kMean;
   const Tensor factor =
@@ -37,7 +36,7 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<MultiMarginKernels<T>>(gy.device())
-          .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr,
+          .backward(g, x.data<T>(), targets.data<int64_t>(), data_or_null<T>(w),
                     {gy.data<T>(), data_or_null<double>(factor), shared}, gx.data<T>());
     });
     return {gx};

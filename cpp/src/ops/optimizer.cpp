@@ -1,5 +1,5 @@
 // Optimisers: bookkeeping of groups and state, and the rules of their steps. A step cuts all parameters into pieces and
-// updates them in one parallel region; parameters of different dtypes take one region each (optimizer_step.h).
+// updates them in one parallel loop; parameters of different dtypes take one loop each (optimizer_step.h).
 #include "cnnx/optim.h"
 
 #include <cmath>

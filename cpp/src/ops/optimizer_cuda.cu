@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "cuda/checks.h"
 #include "cuda/fours.h"
+#include "cuda/reduce.h"
 
 namespace cnnx::cuda {
 namespace {

@@ -97,8 +97,9 @@ class DataLoader:
 
     def _prepared(self, number: int) -> Iterator[_Ready]:
         """Functions that give the batches as tensors where they are wanted, whose copies have begun."""
-        on_gpu = self.device is not None and self.device.type == "cuda"
-        uploader = _core._Uploader(self.device) if on_gpu and self.device is not None else None
+        uploader = None
+        if self.device is not None and self.device.type == "cuda":
+            uploader = _core._Uploader(self.device)
         for images, labels in self._batches(number):
             if self.pin_memory or uploader is not None:
                 pair = _core._pinned_copy(images, "float32"), _core._pinned_copy(labels, "int64")
@@ -107,11 +108,10 @@ class DataLoader:
             if uploader is not None:
                 first, second = uploader.start(pair[0]), uploader.start(pair[1])
                 yield lambda first=first, second=second: (first.take(), second.take())  # type: ignore[misc]
-            elif self.device is not None:
+                continue
+            if self.device is not None:
                 pair = pair[0].to(self.device), pair[1].to(self.device)
-                yield lambda pair=pair: pair  # type: ignore[misc]
-            else:
-                yield lambda pair=pair: pair  # type: ignore[misc]
+            yield lambda pair=pair: pair  # type: ignore[misc]
 
     def _ahead(self, number: int) -> Iterator[_Ready]:
         """The same batches from a background thread, which ends when the iteration does."""
