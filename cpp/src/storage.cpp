@@ -1,8 +1,9 @@
 // The caching allocator: freed blocks wait in size classes for the next tensor of about that size.
 //
 // Classes are spaced at a quarter of a power of two, so a block is at most 25% larger than asked. What is kept is
-// bounded: before memory is asked of the system, cached blocks are returned until all blocks together stay within 1.25
-// times the largest live total so far plus 64 MiB.
+// bounded: before memory is asked of the system, cached blocks are returned until all blocks together take no more than
+// 1.25 times the most that live ones took so far plus 64 MiB. Large blocks of the CPU keep closer to it: from 16 MiB
+// above it on they are given the pages of cached ones, which costs less than fresh pages do.
 //
 // What is allocated while a graph is captured is the graph's: it returns to a pool that only the same capture takes
 // from, since every run of the graph writes there.
@@ -29,12 +30,14 @@
 #include "check.h"
 #include "cuda/capture.h"
 #include "cuda/library.h"
+#include "pages.h"
 
 namespace cnnx {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
 constexpr size_t kSmallest = 64;
+constexpr size_t kLeastPaged = 4 * kPage;  // from here on size classes are of whole pages
 
 struct SizeClass {
   size_t index;
@@ -80,17 +83,24 @@ struct BlockSource {
   Device device;
   void* (*acquire)(Device device, size_t bytes);  // null if there are none
   void (*release)(Device device, void* block, size_t bytes);
-  size_t largest;  // block
+  size_t largest;                                                       // block
+  bool (*move)(void* from, void* to, size_t bytes) noexcept = nullptr;  // of pages between large blocks; null: cannot
 };
 
 BlockSource cpu_blocks() {
   return {{},
-          [](Device, size_t bytes) { return ::operator new(bytes, kAlignment, std::nothrow); },
-          [](Device, void* block, size_t) { ::operator delete(block, kAlignment); },
-          physical_memory()};
+          [](Device, size_t bytes) {
+            return bytes < kLeastPaged ? ::operator new(bytes, kAlignment, std::nothrow) : map_pages(bytes);
+          },
+          [](Device, void* block, size_t bytes) {
+            bytes < kLeastPaged ? ::operator delete(block, kAlignment) : unmap_pages(block, bytes);
+          },
+          physical_memory(),
+          can_move_pages() ? move_pages : nullptr};
 }
 
-/// Address space for the "meta" device: it reads as zeros and takes no memory unless it is written to.
+/// Address space for the "meta" device: it reads as zeros and takes no memory unless it is written to. Its books are
+/// those that the CPU would have.
 BlockSource meta_blocks() {
 #if !defined(_WIN32)
   return {DeviceType::kMeta,
@@ -99,7 +109,8 @@ BlockSource meta_blocks() {
                 mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             return block == MAP_FAILED ? nullptr : block;
           },
-          [](Device, void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46};
+          [](Device, void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46,
+          can_move_pages() ? +[](void*, void*, size_t) noexcept { return true; } : nullptr};
 #else
   return cpu_blocks();
 #endif
@@ -134,26 +145,17 @@ class CachingAllocator {
     if (pool) block = take(pools_[pool], want);
     if (!block.data) block = take(free_, want);
     if (!block.data) {
-      if (!pool) trim(want.bytes);  // giving memory back may wait, which a capture must not
-      block.data = source_.acquire(source_.device, want.bytes);
-      if (!block.data && !pool) {
-        release_all();
-        block.data = source_.acquire(source_.device, want.bytes);
-      }
+      block.data = fresh(want.bytes, pool == 0);
       if (!block.data) throw OutOfMemory(bytes, source_.device);
     }
     block.pool = pool;
-    if (bytes > block.touched) {
-      stats_.resident += static_cast<long long>(bytes - block.touched);
-      stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
-      block.touched = bytes;
-    }
+    touch(block, want, bytes);
     add(kind, static_cast<long long>(want.bytes));
     if (stats_.current > stats_.peak) {
       stats_.peak = stats_.current;
       stats_.peak_by_kind = stats_.by_kind;
     }
-    high_water_ = std::max(high_water_, stats_.current);
+    high_water_ = std::max(high_water_, stats_.resident - stats_.cached);
     return block;
   }
 
@@ -176,7 +178,7 @@ class CachingAllocator {
     if (found == pools_.end()) return;
     for (size_t index = 0; index < free_.size(); ++index) {
       for (const Block& block : found->second[index]) {
-        stats_.cached -= static_cast<long long>(class_bytes_[index]);
+        stats_.cached -= static_cast<long long>(block.touched);
         keep_or_release(free_, caching_, block, {index, class_bytes_[index]});
       }
     }
@@ -204,7 +206,7 @@ class CachingAllocator {
   void empty() {
     const std::lock_guard lock(mutex_);
     release_all();
-    high_water_ = stats_.current;
+    high_water_ = stats_.resident;
   }
   std::mutex& mutex() { return mutex_; }
 
@@ -230,7 +232,7 @@ class CachingAllocator {
     if (keep && (list.size() < list.capacity() || grow(list))) {
       list.push_back(block);
       class_bytes_[have.index] = have.bytes;
-      stats_.cached += static_cast<long long>(have.bytes);
+      stats_.cached += static_cast<long long>(block.touched);
     } else {
       stats_.resident -= static_cast<long long>(block.touched);
       source_.release(source_.device, block.data, have.bytes);
@@ -242,8 +244,54 @@ class CachingAllocator {
     if (list.empty()) return {};
     const Block block = list.back();
     list.pop_back();
-    stats_.cached -= static_cast<long long>(want.bytes);
+    stats_.cached -= static_cast<long long>(block.touched);
     return block;
+  }
+
+  /// A new block, or null. Giving memory back first may wait, which a capture must not.
+  void* fresh(size_t bytes, bool may_wait) {
+    if (may_wait && !is_paged(bytes)) trim(bytes);
+    void* block = source_.acquire(source_.device, bytes);
+    if (!block && may_wait) {
+      release_all();
+      block = source_.acquire(source_.device, bytes);
+    }
+    return block;
+  }
+
+  bool is_paged(size_t class_bytes) const { return source_.move && class_bytes >= kLeastPaged; }
+
+  /// Books the memory that a live block's first bytes take, all of it on a GPU.
+  void touch(Block& block, const SizeClass& have, size_t bytes) {
+    if (source_.device.is_cuda()) bytes = have.bytes;
+    if (is_paged(have.bytes)) bytes = (bytes + kPage - 1) / kPage * kPage;
+    if (bytes <= block.touched) return;
+    if (is_paged(have.bytes)) move_in(block, bytes);
+    stats_.resident += static_cast<long long>(bytes - block.touched);
+    stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
+    block.touched = bytes;
+  }
+
+  /// Gives a block pages from the ends of cached ones, as far as fresh pages would be too many.
+  void move_in(Block& block, size_t bytes) {
+    const long long limit = high_water_ + (16LL << 20);
+    for (size_t index = free_.size(); index-- > 0;) {
+      if (!is_paged(class_bytes_[index])) continue;
+      for (Block& other : free_[index]) {
+        const auto rest = static_cast<long long>(bytes - block.touched);
+        const long long excess = std::min(rest, stats_.resident + rest - limit);
+        if (excess <= 0) return;
+        const size_t moved = std::min(other.touched, (static_cast<size_t>(excess) + kPage - 1) / kPage * kPage);
+        if (moved == 0) continue;
+        if (!source_.move(static_cast<char*>(other.data) + other.touched - moved,
+                          static_cast<char*>(block.data) + block.touched, moved)) {
+          return;
+        }
+        other.touched -= moved;
+        block.touched += moved;
+        stats_.cached -= static_cast<long long>(moved);
+      }
+    }
   }
 
   void release_one(size_t index) {
@@ -251,14 +299,13 @@ class CachingAllocator {
     free_[index].pop_back();
     source_.release(source_.device, block.data, class_bytes_[index]);
     stats_.resident -= static_cast<long long>(block.touched);
-    stats_.cached -= static_cast<long long>(class_bytes_[index]);
+    stats_.cached -= static_cast<long long>(block.touched);
   }
 
   void trim(size_t bytes) {
     const long long limit = high_water_ + high_water_ / 4 + (64LL << 20);
     for (size_t index = free_.size(); index-- > 0;) {
-      while (!free_[index].empty() && stats_.current + stats_.cached + static_cast<long long>(bytes) > limit)
-        release_one(index);
+      while (!free_[index].empty() && stats_.resident + static_cast<long long>(bytes) > limit) release_one(index);
     }
   }
 

@@ -97,6 +97,36 @@ def test_a_residual_equals_its_layers(training, ends_in):
         assert_close(a, b.numpy(), "float64", scale=20)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("pool", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1, "fit": "ceil"}])
+def test_pooling_before_the_activation_changes_no_bit(dtype, pool):
+    """Small whole numbers, so that values tie, whole windows are negative and sums have no rounding to differ in."""
+
+    def whole(*shape):
+        return cnnx.tensor(rng.integers(-2, 3, shape)).to(dtype)
+
+    rng = np.random.default_rng(5)
+    net = cnnx.Sequential(cnnx.Conv2d(3, 6, 3), cnnx.ReLU(), cnnx.MaxPool2d(**pool), cnnx.Conv2d(6, 2, 2)).to(dtype)
+    for parameter in net.parameters():
+        np.copyto(parameter.numpy(), whole(*parameter.shape).numpy())
+    x = whole(2, 3, 12, 11)
+    twin = copy.deepcopy(net)
+    for a, b in zip(_gradients(net, net, x), _gradients(lambda x: _one_by_one(twin, x), twin, x), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_pooling_before_the_activation_spares_the_larger_map():
+    net = cnnx.Sequential(cnnx.Conv2d(1, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
+    x = cnnx.randn(4, 1, 64, 64)
+    kept = []
+    for run in (net, lambda x: _one_by_one(net, x)):
+        before = cnnx.memory.current()
+        y = run(x)
+        kept.append(cnnx.memory.current() - before)
+        del y
+    assert kept[1] - kept[0] >= 4 * 16 * 64 * 64 * 4
+
+
 def test_what_python_overrides_is_called():
     class Doubling(cnnx.ReLU):
         def forward(self, x):

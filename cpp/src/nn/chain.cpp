@@ -26,6 +26,7 @@ struct Stage {
   BatchNorm2d* norm = nullptr;  // that is not part of a convolution
   Tensor scale, shift;          // that is
   bool relu = false;
+  std::shared_ptr<Module> pool;  // that runs before the ReLU
   size_t length = 1;
 
   bool takes_residual() const { return (conv || norm) && !relu; }
@@ -38,13 +39,20 @@ bool takes_affine(const Conv2d& conv, const Tensor& x, const Tensor& scale) {
          scale.dtype() == weight.dtype() && scale.device() == weight.device() && !grad_needed({&x, &weight, &bias});
 }
 
+/// The pooling layer behind a convolution and ReLU that is better done before the ReLU, or null. A larger value stays
+/// the larger one, so outputs and gradients are the same; but the tape need not keep what only the ReLU's gradient would
+/// read, and both passes of the ReLU touch a fraction of the values.
+std::shared_ptr<Module> pool_before_relu(const Conv2d& conv, const std::shared_ptr<Module>& next, const Tensor& x) {
+  const Tensor weight = conv.weight(), bias = conv.bias();
+  const bool is_recorded = x.defined() && grad_needed({&x, &weight, &bias});
+  return is_recorded && next && exactly<MaxPool2d>(*next) ? next : nullptr;
+}
+
 /// While somebody watches the calls, every module is one of its own.
 Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   Stage stage;
   if (Call::is_watched()) return stage;
-  const auto next = [&]() -> Module* {
-    return at + stage.length < modules.size() ? modules[at + stage.length].get() : nullptr;
-  };
+  const auto next = [&] { return at + stage.length < modules.size() ? modules[at + stage.length] : nullptr; };
   stage.conv = exactly<Conv2d>(*modules[at]);
   stage.norm = exactly<BatchNorm2d>(*modules[at]);
   if (!stage.conv && !stage.norm) return stage;
@@ -59,17 +67,20 @@ Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   }
   stage.relu = next() && exactly<ReLU>(*next());
   stage.length += stage.relu;
+  if (stage.conv && stage.relu) stage.pool = pool_before_relu(*stage.conv, next(), x);
+  stage.length += stage.pool != nullptr;
   return stage;
 }
 
 Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tensor& x, const Tensor& residual) {
   if (!stage.conv && !stage.norm) return ModulePtr(module)(x);
   const bool relu = stage.relu || residual.defined();
-  return called(*module, x, [&] {
+  const Tensor y = called(*module, x, [&] {
     if (stage.norm) return stage.norm->forward(x, residual, relu);
     return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
-                  {stage.scale, stage.shift, residual, relu});
+                  {stage.scale, stage.shift, residual, relu && !stage.pool});
   });
+  return stage.pool ? cnnx::relu(ModulePtr(stage.pool)(y)) : y;
 }
 
 /// Whether a stage that takes a residual gives this shape. If it does not, it is run alone, for the right error.
