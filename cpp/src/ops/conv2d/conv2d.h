@@ -88,6 +88,8 @@ struct DirectConv2d : Conv2dKernels<T> {};
 template <class T>
 struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
+struct PointwiseConv2d : Conv2dKernels<T> {};
+template <class T>
 struct WinogradConv2d : Conv2dKernels<T> {};
 template <class T>
 struct SmallWinogradConv2d : Conv2dKernels<T> {};
