@@ -39,15 +39,13 @@ struct ProductRow {
 template <class T, class Rule>
 struct Piece {
   T* w;
-  const T* g;  // null: what `product` gives, of at most kProductPiece values
+  const T* g;  // null: what `product` gives
   ProductRow<T> product;
   T* state[3];
   int64_t n;
   Rule rule;
   const Rule* live;  // where a captured step finds the rule of each run, in device memory; null: it is `rule`
 };
-
-inline constexpr int64_t kProductPiece = 2048;
 
 template <class T>
 struct OptimizerKernels {

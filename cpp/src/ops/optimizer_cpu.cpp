@@ -2,56 +2,91 @@
 #include "ops/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "kernels.h"
+#include "ops/simd.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA {
 namespace {
 
+/// Neighbouring values of a parameter, their gradients and their state.
 template <class T>
-void multiply_out(const ProductRow<T>& p, int64_t n, T* g) {
-  std::fill(g, g + n, T(0));
-  for (int64_t r = 0; r < p.rows; ++r) {
-    const T left = p.left[r * p.left_step];
-    const T* right = p.right + r * p.right_step;
-    for (int64_t i = 0; i < n; ++i) g[i] += left * right[i];
+struct Run {
+  T* w;
+  const T* g;
+  std::array<T*, 3> state;
+  int64_t n;
+};
+
+/// g[i] for i < n of the product's values from `at` on; each adds up its rows in order.
+template <class T>
+void multiply_out(const ProductRow<T>& p, int64_t at, int64_t n, T* g) {
+  constexpr int kVectors = 8;
+  int64_t i = 0;
+  for (; i + kVectors * kLanes<T> <= n; i += kVectors * kLanes<T>) {
+    Vector<T> sums[kVectors] = {};
+    for (int64_t r = 0; r < p.rows; ++r) {
+      const T left = p.left[r * p.left_step];
+      const T* right = p.right + r * p.right_step + at + i;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[v] += left * load(right + v * kLanes<T>);
+    }
+    for (int v = 0; v < kVectors; ++v) store(sums[v], g + i + v * kLanes<T>);
+  }
+  for (; i < n; ++i) {
+    T sum = 0;
+    for (int64_t r = 0; r < p.rows; ++r) sum += p.left[r * p.left_step] * p.right[r * p.right_step + at + i];
+    g[i] = sum;
   }
 }
 
-/// Calls fn(piece, gradient). Few parameters stay with the caller's core: to hand over half of them, with gradients and
+/// Calls update(rule, run) for all values of the pieces. Products are multiplied out a little at a time, so that memory
+/// is kept busy meanwhile. Few parameters stay with the caller's core: to hand over half of them, with gradients and
 /// state, and to fetch them again in the next forward pass takes longer than to update them.
 template <class T, class Rule, class F>
-void for_each_piece(std::span<const Piece<T, Rule>> pieces, F fn) {
-  constexpr int64_t kFew = 1 << 17;
+void for_each_run(std::span<const Piece<T, Rule>> pieces, F update) {
+  constexpr int64_t kFew = 1 << 17, kProductRun = 512;
   const auto count = static_cast<int64_t>(pieces.size());
   int64_t values = 0;
   for (const Piece<T, Rule>& piece : pieces) values += piece.n;
   parallel_for(count, values < kFew ? count : 1, [&](int64_t begin, int64_t end) {
-    T product[kProductPiece];
+    T product[kProductRun];
     for (int64_t i = begin; i < end; ++i) {
       const Piece<T, Rule>& piece = pieces[static_cast<size_t>(i)];
-      if (!piece.g) multiply_out(piece.product, piece.n, product);
-      fn(piece, piece.g ? piece.g : product);
+      Run<T> run{piece.w, piece.g, {piece.state[0], piece.state[1], piece.state[2]}, piece.n};
+      if (piece.g) {
+        update(piece.rule, run);
+        continue;
+      }
+      run.g = product;
+      for (int64_t at = 0; at < piece.n; at += run.n) {
+        run.n = std::min(kProductRun, piece.n - at);
+        multiply_out(piece.product, at, run.n, product);
+        update(piece.rule, run);
+        run.w += run.n;
+        for (T*& state : run.state) state += state ? run.n : 0;
+      }
     }
   });
 }
 
 template <class T>
 void sgd(std::span<const Piece<T, SGDRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, SGDRule>& piece, const T* g) {
-    const SGDRule& rule = piece.rule;
+  for_each_run(pieces, [](const SGDRule& rule, const Run<T>& run) {
+    const T* const g = run.g;
     const T lr = static_cast<T>(rule.lr), decay = static_cast<T>(rule.weight_decay),
             momentum = static_cast<T>(rule.momentum);
-    T* w = piece.w;
-    T* buffer = piece.state[0];
+    T* w = run.w;
+    T* buffer = run.state[0];
     if (!buffer) {
-      for (int64_t i = 0; i < piece.n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+      for (int64_t i = 0; i < run.n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
       return;
     }
     const T keep = rule.first ? T(0) : momentum, share = rule.first ? T(1) : static_cast<T>(1 - rule.dampening);
-    for (int64_t i = 0; i < piece.n; ++i) {
+    for (int64_t i = 0; i < run.n; ++i) {
       const T d = g[i] + decay * w[i];
       const T velocity = keep * buffer[i] + share * d;
       buffer[i] = velocity;
@@ -62,16 +97,16 @@ void sgd(std::span<const Piece<T, SGDRule>> pieces) {
 
 template <class T>
 void adam(std::span<const Piece<T, AdamRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, AdamRule>& piece, const T* g) {
-    const AdamRule& rule = piece.rule;
+  for_each_run(pieces, [](const AdamRule& rule, const Run<T>& run) {
+    const T* const g = run.g;
     const T beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2), eps = static_cast<T>(rule.eps);
     const T rest1 = static_cast<T>(1 - rule.beta1), rest2 = static_cast<T>(1 - rule.beta2);
     const T step = static_cast<T>(rule.lr / rule.correction1), root = static_cast<T>(1 / std::sqrt(rule.correction2));
     const T shrink = rule.decoupled ? static_cast<T>(1 - rule.lr * rule.weight_decay) : T(1);
     const T decay = rule.decoupled ? T(0) : static_cast<T>(rule.weight_decay);
-    T* w = piece.w;
-    T *mean = piece.state[0], *square = piece.state[1];
-    for (int64_t i = 0; i < piece.n; ++i) {
+    T* w = run.w;
+    T *mean = run.state[0], *square = run.state[1];
+    for (int64_t i = 0; i < run.n; ++i) {
       const T value = shrink * w[i], d = g[i] + decay * w[i];
       mean[i] = beta1 * mean[i] + rest1 * d;
       square[i] = beta2 * square[i] + rest2 * d * d;
@@ -82,14 +117,14 @@ void adam(std::span<const Piece<T, AdamRule>> pieces) {
 
 template <class T>
 void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, RMSpropRule>& piece, const T* g) {
-    const RMSpropRule& rule = piece.rule;
+  for_each_run(pieces, [](const RMSpropRule& rule, const Run<T>& run) {
+    const T* const g = run.g;
     const T lr = static_cast<T>(rule.lr), alpha = static_cast<T>(rule.alpha), rest = static_cast<T>(1 - rule.alpha);
     const T eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay),
             momentum = static_cast<T>(rule.momentum);
-    T *square = piece.state[0], *buffer = piece.state[1], *mean = piece.state[2];
-    for (int64_t i = 0; i < piece.n; ++i) {
-      const T d = g[i] + decay * piece.w[i];
+    T *square = run.state[0], *buffer = run.state[1], *mean = run.state[2];
+    for (int64_t i = 0; i < run.n; ++i) {
+      const T d = g[i] + decay * run.w[i];
       square[i] = alpha * square[i] + rest * d * d;
       T variance = square[i];
       if (mean) {
@@ -98,19 +133,19 @@ void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
       }
       T update = d / (std::sqrt(variance) + eps);
       if (buffer) update = buffer[i] = momentum * buffer[i] + update;
-      piece.w[i] -= lr * update;
+      run.w[i] -= lr * update;
     }
   });
 }
 
 template <class T>
 void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
-  for_each_piece(pieces, [](const Piece<T, AdagradRule>& piece, const T* g) {
-    const AdagradRule& rule = piece.rule;
+  for_each_run(pieces, [](const AdagradRule& rule, const Run<T>& run) {
+    const T* const g = run.g;
     const T lr = static_cast<T>(rule.lr), eps = static_cast<T>(rule.eps), decay = static_cast<T>(rule.weight_decay);
-    T* w = piece.w;
-    T* square = piece.state[0];
-    for (int64_t i = 0; i < piece.n; ++i) {
+    T* w = run.w;
+    T* square = run.state[0];
+    for (int64_t i = 0; i < run.n; ++i) {
       const T d = g[i] + decay * w[i];
       square[i] += d * d;
       w[i] -= lr * d / (std::sqrt(square[i]) + eps);

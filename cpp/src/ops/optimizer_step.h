@@ -83,9 +83,9 @@ void cut_gradient(const Tensor& grad, const MatrixProduct* product, F&& fn) {
   }
   const T *left = static_cast<const T*>(product->left.data()), *right = static_cast<const T*>(product->right.data());
   for (int64_t o = 0; o < product->out; ++o) {
-    for (int64_t i = 0; i < product->in; i += kProductPiece) {
+    for (int64_t i = 0; i < product->in; i += kPiece) {
       piece.product = {left + o, right + i, product->rows, product->out, product->in};
-      piece.n = std::min(kProductPiece, product->in - i);
+      piece.n = std::min(kPiece, product->in - i);
       fn(o * product->in + i, piece);
     }
   }
@@ -172,10 +172,22 @@ class LiveRules : public LiveValues {
   std::vector<Buffer> buffers_;
 };
 
+/// No fewer than the pieces of all gradients.
+inline size_t most_pieces(Optimizer& optimizer) {
+  int64_t count = 0;
+  for (const ParamGroup& group : optimizer.param_groups()) {
+    for (const Tensor& param : group.params) {
+      count += param.numel() / kPiece + (param.shape().rank() == 2 ? param.size(0) : 1);
+    }
+  }
+  return static_cast<size_t>(count);
+}
+
 /// What the step updates: every parameter of dtype T that has a gradient.
 template <class T, class Rule>
 Work<T, Rule> make_work(const Method<Rule>& method, Optimizer& optimizer, LiveRules<Rule>* live) {
   Work<T, Rule> work;
+  work.pieces.reserve(most_pieces(optimizer));
   size_t index = 0, group_number = 0;
   for (ParamGroup& group : optimizer.param_groups()) {
     for (Tensor& param : group.params) {
