@@ -21,7 +21,7 @@ bool fits(const Conv2dGeometry& g) {
 template <class Form>
 double form_cost(const Conv2dGeometry& g, ConvPass pass) {
   using Cost = winograd::TransformCost;
-  constexpr double kPerRead = 16, kPerGradient = 12, kPerSum = 24, kShortSums = 1.2;
+  constexpr double kPerRead = 16, kPerGradient = 12, kPerSum = 12, kShortSums = 1.2;
   const winograd::Problem p = winograd::make_problem<Form>(g, pass);
   const auto whole = [](int64_t planes) { return static_cast<double>(round_up(planes, kLanes<float>)); };
   const double channels = whole(p.channels), filters = whole(p.filters);

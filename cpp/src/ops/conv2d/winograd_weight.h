@@ -13,12 +13,14 @@ namespace cnnx::CNNX_ISA::winograd {
 template <class Form, class T>
 struct WeightCut {
   WeightCut(const Problem& p, int threads) : slots(threads), channels(round_up(p.channels, kLanes<T>)) {
-    constexpr int64_t kLargeSums = 4 << 20, kAllSums = 8 << 20, kMostParts = 8, kBlock = 1 << 20, kAllTiles = 12 << 20;
+    constexpr int64_t kLargeSums = 3 << 20, kAllSums = 8 << 20, kMostParts = 8, kBlock = 1 << 20, kAllTiles = 12 << 20,
+                      kRunSums = 3 << 19;
     constexpr int64_t kLeastTiles = 32;
     const int64_t tiles = p.in.count(), value = Form::kProducts * static_cast<int64_t>(sizeof(T));
     const int64_t sum_bytes = value * channels * p.filters;
     by_filters = sum_bytes > kLargeSums;
-    filters = by_filters ? std::min<int64_t>(2 * kLanes<T>, p.filters) : p.filters;
+    const int64_t run = 2 * kLanes<T> * value * channels <= kRunSums ? 2 * kLanes<T> : kLanes<T>;
+    filters = by_filters ? std::min(run, p.filters) : p.filters;
     v_pitch = tile_pitch<T>(p.channels);
     d_pitch = tile_pitch<T>(filters);
     const int64_t most =
