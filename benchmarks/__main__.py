@@ -5,7 +5,7 @@ python -m benchmarks --quick         the same in less than three minutes: small 
 python -m benchmarks --only resnet   the rows whose name contains a text
 python -m benchmarks.layers          every algorithm on every convolution of the networks
 
-Peers (each optional): torch in both layouts, ONNX Runtime, OpenVINO, ncnn with pnnx. Exporting the networks takes torch. Every
+Peers (each optional): torch in both layouts and, in training and without --quick, compiled; ONNX Runtime, OpenVINO, ncnn with pnnx. Exporting the networks takes torch. Every
 figure comes from a process of its own, peers in turns; a ratio is the peer's time over cnnx's, above 1 in favour of cnnx.
 """
 
@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from .cases import CASES, NETS, QUICK, Case
-from .peers import PEERS, TRAINERS
+from .peers import PEERS, SCORERS, SLOW, TRAINERS
 
 HERE = Path(__file__).resolve().parent
-_MODULES = {"torch_nhwc": "torch"}
+_MODULES = {"torch_nhwc": "torch", "torch_compile": "torch"}
 Row = dict[str, dict[str, Any]]
 
 
@@ -83,7 +83,7 @@ def best_peer(row: Row) -> str:
 
 
 def print_row(case: Case, row: Row) -> None:
-    cells = "".join(f"{row[peer]['median_ms']:12.3f}" if peer in row else f"{'-':>12}" for peer in PEERS)
+    cells = "".join(f"{row[peer]['median_ms']:12.3f}" if peer in row else f"{'-':>14}" for peer in PEERS)
     text = f"{case.name:20}{cells}"
     if "cnnx" in row and len(row) > 1:
         peer = best_peer(row)
@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEERS, help="default all; with --quick none that is slow to start"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, help="a process measures; default 1, with --quick 0.3")
     parser.add_argument("--rounds", type=int, help="processes a figure; default 3, with --quick 1")
@@ -106,16 +108,17 @@ def main() -> None:
     options = parser.parse_args()
     options.seconds = options.seconds or (0.3 if options.quick else 1.0)
     options.rounds = options.rounds or (1 if options.quick else 3)
-    peers = [peer for peer in options.peers if importlib.util.find_spec(_MODULES.get(peer, peer))]
+    wanted = options.peers or [peer for peer in PEERS if not (options.quick and peer in SLOW)]
+    peers = [peer for peer in wanted if importlib.util.find_spec(_MODULES.get(peer, peer))]
     cases = [case for case in (QUICK if options.quick else CASES) if options.only in case.name]
     rows: dict[str, Row] = {}
     print(f"{machine()['cpu']}, {options.threads} threads; medians in ms; ratios of the best peer's time to cnnx's")
-    print(f"{'':20}" + "".join(f"{peer:>12}" for peer in PEERS) + "   ratio  of min  memory/torch")
+    print(f"{'':20}" + "".join(f"{peer:>14}" for peer in PEERS) + "   ratio  of min  memory/torch")
     with tempfile.TemporaryDirectory() as folder:
         if len(peers) > 1:
             run("export", [folder, *dict.fromkeys(case.net for case in cases)], options.threads)
         for case in cases:
-            chosen = [peer for peer in peers if peer in TRAINERS or not case.train]
+            chosen = [peer for peer in peers if peer in (TRAINERS if case.train else SCORERS)]
             rows[case.name] = measure(case, chosen, Path(folder), options)
             print_row(case, rows[case.name])
     versions = {peer: result["version"] for row in rows.values() for peer, result in row.items()}

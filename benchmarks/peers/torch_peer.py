@@ -11,6 +11,7 @@ import torch
 from .. import torch_containers  # noqa: F401  (the exported networks hold its classes)
 
 Step = Callable[[], object]
+Prepare = Callable[[torch.nn.Module], torch.nn.Module]
 
 
 def version() -> str:
@@ -28,8 +29,15 @@ def inference_in(layout: torch.memory_format, net: str, models: Path, x: np.ndar
     return call
 
 
-def training_in(layout: torch.memory_format, net: str, models: Path, x: np.ndarray, labels: np.ndarray) -> Step:
-    model = torch.load(models / f"{net}.torch", weights_only=False).train().to(memory_format=layout)
+def training_in(
+    layout: torch.memory_format,
+    net: str,
+    models: Path,
+    x: np.ndarray,
+    labels: np.ndarray,
+    prepare: Prepare = lambda model: model,
+) -> Step:
+    model = prepare(torch.load(models / f"{net}.torch", weights_only=False).train().to(memory_format=layout))
     images = torch.from_numpy(x).contiguous(memory_format=layout)
     targets = torch.from_numpy(labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
