@@ -63,9 +63,9 @@ std::string cpu_model() {
 }
 
 /// Times hold for one processor, one instruction set and one version of the kernels. Empty if the processor is unknown:
-/// then nothing is kept.
+/// then nothing is kept. Never destroyed, as the last write comes late in the process's end.
 std::string machine() {
-  static const std::string model = cpu_model();
+  static const std::string& model = *new std::string(cpu_model());
   return model.empty() ? "" : model + ", " + cpu_isa_name() + ", cnnx " + CNNX_VERSION;
 }
 

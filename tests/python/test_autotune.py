@@ -234,7 +234,7 @@ def test_measures_nothing_where_there_is_nothing_to_choose():
     with cnnx.autotune():
         F.conv2d(cnnx.zeros(1, 2, 5, 5, device="meta"), cnnx.zeros(3, 2, 3, 3, device="meta"))
         F.conv2d(cnnx.zeros(0, 2, 5, 5), cnnx.zeros(3, 2, 3, 3))
-        cnnx.analysis.memory_report(cnnx.Conv2d(3, 4, 3), (1, 3, 8, 8))
+        cnnx.analysis.memory_report(cnnx.Conv2d(3, 4, 3), (3, 8, 8), mode="infer")
     assert cnnx.autotune_choices() == []
 
 
@@ -267,6 +267,35 @@ def test_python_threads_agree():
     assert len(results) == 20
     for result in results:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_does_not_measure_beside_another_thread(tmp_path, monkeypatch):
+    cache = tmp_path / "choices.json"
+    monkeypatch.setenv("CNNX_AUTOTUNE_CACHE", str(cache))
+    cnnx.set_num_threads(2)
+    volume, stop = cnnx.ones(16, 16, 128, 128), threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            F.max_pool2d(volume, 3, 1)
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    w = cnnx.ones(4, 4, 3, 3)
+    with cnnx.autotune():
+        for size in range(9, 209):
+            F.conv2d(cnnx.ones(1, 4, size, 9), w)
+            by_rule = [choice for choice in cnnx.autotune_choices() if choice["source"] == "rule"]
+            if by_rule:
+                break
+        stop.set()
+        busy.join()
+        F.conv2d(cnnx.ones(1, 4, size, 9), w)
+    assert len(by_rule) == 1
+    assert by_rule[0]["ms"] == {}
+    assert by_rule[0] in cnnx.autotune_choices()  # stays, now that it could be measured
+    _run(cache, 40)
+    assert by_rule[0]["key"] not in _entries(cache)
 
 
 def test_a_forked_child_goes_on():
