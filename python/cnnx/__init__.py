@@ -53,7 +53,9 @@ from ._core import (
     ZeroPad2d,
     abs,
     arange,
+    autotune_choices,
     bool,
+    clear_autotune,
     clip,
     concat,
     conv_algorithm,
@@ -69,6 +71,7 @@ from ._core import (
     get_fit_mode,
     get_num_threads,
     int64,
+    is_autotune_enabled,
     is_grad_enabled,
     load,
     load_metadata,
@@ -89,7 +92,7 @@ from ._core import (
     zeros,
 )
 from ._core import __version__ as __version__
-from ._modes import detect_anomaly, enable_grad, fit_mode, no_grad
+from ._modes import autotune, detect_anomaly, enable_grad, fit_mode, no_grad
 from .memory import checkpoint
 
 if TYPE_CHECKING:
@@ -169,8 +172,11 @@ __all__ = [
     "abs",
     "analysis",
     "arange",
+    "autotune",
+    "autotune_choices",
     "bool",
     "checkpoint",
+    "clear_autotune",
     "clip",
     "concat",
     "conv_algorithm",
@@ -197,6 +203,7 @@ __all__ = [
     "get_num_threads",
     "init",
     "int64",
+    "is_autotune_enabled",
     "is_grad_enabled",
     "load",
     "load_metadata",

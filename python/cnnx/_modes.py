@@ -1,4 +1,4 @@
-"""Context managers over the core's switches: gradient recording, the fit mode, and the search for anomalies."""
+"""Context managers over the core's switches: gradient recording, the fit mode, autotune, and the search for anomalies."""
 
 from __future__ import annotations
 
@@ -93,6 +93,46 @@ class fit_mode:
 
     def __exit__(self, *exc: object) -> None:
         _core._set_fit_mode(self._previous)
+
+
+class autotune:
+    """Chooses convolution algorithms by measuring them, and remembers the choices in a file.
+
+    The first convolution of each kind (pass, shapes, dtype, threads) runs every algorithm several times on scratch memory,
+    and the fastest is taken from then on, as with ``torch.backends.cudnn.benchmark``. Without autotune, the choice is made by
+    estimated cost, and takes no time. An algorithm pinned by ``set_conv_algorithm`` comes before both. A call switches autotune
+    for the whole process; used as a context manager, it is restored at the end of the block. The environment variable
+    ``CNNX_AUTOTUNE=1`` switches it on from the start.
+
+    Choices made on the CPU are kept in ``$XDG_CACHE_HOME/cnnx/autotune.json`` (else ``~/.cache/cnnx/autotune.json``), or where
+    ``CNNX_AUTOTUNE_CACHE`` says; empty, nowhere. They hold for one model of processor and one version of cnnx. The file may
+    be shared: processes add to it.
+
+    Algorithms round differently, so that results may differ in the last digits from one measurement to the next; once a
+    choice is in the file, runs agree. What is first met while it cannot be measured (another thread has the library's
+    threads, or a CUDA graph is captured) is chosen by estimated cost, for as long as the process lives.
+
+    Args:
+        enabled: whether to measure.
+
+    Example:
+        >>> import cnnx
+        >>> x, w = cnnx.ones(1, 8, 12, 12), cnnx.ones(8, 8, 3, 3)
+        >>> with cnnx.autotune():
+        ...     y = cnnx.functional.conv2d(x, w)
+        >>> any("in=8 out=8" in choice["key"] for choice in cnnx.autotune_choices())
+        True
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._previous = _core.is_autotune_enabled()
+        _core._set_autotune(enabled)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        _core._set_autotune(self._previous)
 
 
 class detect_anomaly:

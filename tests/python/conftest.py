@@ -13,6 +13,8 @@ import cnnx
 
 os.environ.setdefault("SKBUILD_EDITABLE_VERBOSE", "0")  # an editable install would write into what tests read
 
+os.environ["CNNX_AUTOTUNE_CACHE"] = ""  # tests leave the user's file alone
+
 settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.register_profile("sanitizer", parent=settings.get_profile("default"), max_examples=8)

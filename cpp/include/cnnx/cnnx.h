@@ -1,6 +1,7 @@
 // cnnx: convolutional networks in C++20. Includes the whole public interface.
 #pragma once
 
+#include "cnnx/autotune.h"
 #include "cnnx/call.h"
 #include "cnnx/device.h"
 #include "cnnx/error.h"

@@ -57,9 +57,11 @@ __all__: list[str] = [
     "adaptive_max_pool2d",
     "add_relu",
     "arange",
+    "autotune_choices",
     "avg_pool2d",
     "batch_norm",
     "bool",
+    "clear_autotune",
     "clip",
     "col2im",
     "concat",
@@ -86,6 +88,7 @@ __all__: list[str] = [
     "init",
     "instance_norm",
     "int64",
+    "is_autotune_enabled",
     "is_grad_enabled",
     "layer_norm",
     "leaky_relu",
@@ -666,6 +669,7 @@ def _memory_stats(device: Device | str = "cpu") -> dict[str, typing.Any]: ...
 def _pinned_copy(array: numpy.ndarray, dtype: str) -> Tensor: ...
 def _rebuild_module(arg0: type, arg1: dict[str, typing.Any]) -> typing.Any: ...
 def _reset_peak_memory(device: Device | str = "cpu") -> None: ...
+def _set_autotune(enabled: builtins.bool) -> None: ...
 def _set_detect_anomaly(on: builtins.bool) -> None: ...
 def _set_fit_mode(fit: str | None) -> None: ...
 def _set_grad_enabled(arg0: builtins.bool) -> None: ...
@@ -683,6 +687,7 @@ def arange(
     *,
     dtype: DType | str = ...,
 ) -> Tensor: ...
+def autotune_choices() -> list[typing.Any]: ...
 def avg_pool2d(
     x: Tensor,
     kernel_size: int | tuple[int, int],
@@ -701,6 +706,7 @@ def batch_norm(
     momentum: typing.SupportsFloat | typing.SupportsIndex = 0.1,
     eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
 ) -> Tensor: ...
+def clear_autotune() -> None: ...
 def clip(
     x: Tensor,
     min: typing.SupportsFloat | typing.SupportsIndex | None = None,
@@ -798,6 +804,7 @@ def instance_norm(
     momentum: typing.SupportsFloat | typing.SupportsIndex = 0.1,
     eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05,
 ) -> Tensor: ...
+def is_autotune_enabled() -> builtins.bool: ...
 def is_grad_enabled() -> builtins.bool: ...
 def layer_norm(
     x: Tensor,

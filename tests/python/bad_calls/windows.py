@@ -61,7 +61,14 @@ CASES: list[Case] = [
     (lambda: F.conv2d(X, W, stride=1.5), TypeError, "stride"),
     (lambda: F.conv2d(X, W, stride=(1, 2, 3)), TypeError, "stride"),
     (lambda: F.conv2d(X, None), TypeError, "conv2d"),
-    (lambda: cnnx.set_conv_algorithm("magic"), ValueError, "magic"),
+    (
+        lambda: cnnx.set_conv_algorithm("magic"),
+        ValueError,
+        '[set_conv_algorithm] expected one of "auto", "direct", "winograd", "winograd_2x2", "implicit_gemm", "im2col"; '
+        'got "magic".',
+    ),
+    (lambda: cnnx.autotune("yes"), TypeError, "autotune"),
+    (lambda: cnnx.autotune(2), TypeError, "autotune"),
     (lambda: cnnx.fit_mode("loose"), ValueError, "loose"),
     # Pooling
     (lambda: F.max_pool2d(X, 0), ValueError, "[max_pool2d] kernel size must be at least 1; got 0"),

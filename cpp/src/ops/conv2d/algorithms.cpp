@@ -1,15 +1,16 @@
 // The list of convolution algorithms, the choice among them, and the pin of set_conv_algorithm().
+#include <algorithm>
 #include <array>
 #include <atomic>
 
 #include "check.h"
 #include "kernels.h"
-#include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/choice.h"
 #include "storage.h"
 
 namespace cnnx {
 namespace {
-std::atomic<int> pinned{-1};  // index into the CPU's list; -1 chooses by geometry
+std::atomic<const char*> pinned{nullptr};  // an algorithm's own name; null chooses by geometry
 
 /// The algorithms of a GPU have the names of those of the CPU that they are like.
 template <class T>
@@ -20,14 +21,17 @@ std::span<const Conv2dKernels<T>* const> cuda_algorithms(Device device) {
   return list;
 }
 
-/// The pinned algorithm among those of a device, or null.
 template <class T>
-const Conv2dKernels<T>* find_pinned(std::span<const Conv2dKernels<T>* const> list) {
-  const int pin = pinned.load(std::memory_order_relaxed);
-  if (pin < 0) return nullptr;
-  const std::string_view name = conv2d_algorithms<T>(Device())[static_cast<size_t>(pin)]->name;
+const Conv2dKernels<T>* find(std::span<const Conv2dKernels<T>* const> list, std::string_view name) {
   const auto found = std::find_if(list.begin(), list.end(), [&](const auto* each) { return each->name == name; });
   return found == list.end() ? nullptr : *found;
+}
+
+/// The algorithm's name as its table has it, which stays; null if no device has one of this name.
+const char* known_name(std::string_view name) {
+  const Conv2dKernels<float>* found = find(conv2d_algorithms<float>(Device()), name);
+  if (!found && cuda_is_available()) found = find(conv2d_algorithms<float>(Device("cuda")), name);
+  return found ? found->name : nullptr;
 }
 }  // namespace
 
@@ -54,18 +58,29 @@ std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
 }
 
 template <class T>
-const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
-  const auto list = conv2d_algorithms<T>(device);
-  const Conv2dKernels<T>* const pin = find_pinned<T>(list);
-  const int64_t limit = workspace_limit();
-  Conv2dGeometry alone = g;  // the choice must not depend on the number of threads
+const Conv2dKernels<T>* pinned_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
+  const char* const name = pinned.load(std::memory_order_relaxed);
+  if (!name) return nullptr;
+  const Conv2dKernels<T>* const pin = find(conv2d_algorithms<T>(device), name);
+  return pin && pin->accepts(g, pass) ? pin : nullptr;
+}
+
+template <class T>
+bool is_eligible(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g, ConvPass pass) {
+  Conv2dGeometry alone = g;
   alone.threads = 1;
-  if (pin && pin->accepts(g, pass)) return *pin;
+  const int64_t limit = workspace_limit();
+  return algorithm.accepts(g, pass) && (limit == kNoWorkspaceLimit || algorithm.workspace_bytes(alone, pass) <= limit);
+}
+
+template <class T>
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
+  if (const Conv2dKernels<T>* const pin = pinned_conv2d<T>(g, pass, device)) return *pin;
+  const auto list = conv2d_algorithms<T>(device);
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
   for (const auto* algorithm : list.first(list.size() - 1)) {
-    if (!algorithm->accepts(g, pass)) continue;
-    if (limit < kNoWorkspaceLimit && algorithm->workspace_bytes(alone, pass) > limit) continue;
+    if (!is_eligible(*algorithm, g, pass)) continue;
     if (const double cost = algorithm->cost(g, pass); cost < least) {
       best = algorithm;
       least = cost;
@@ -76,6 +91,10 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
 
 template std::span<const Conv2dKernels<float>* const> conv2d_algorithms(Device);
 template std::span<const Conv2dKernels<double>* const> conv2d_algorithms(Device);
+template const Conv2dKernels<float>* pinned_conv2d(const Conv2dGeometry&, ConvPass, Device);
+template const Conv2dKernels<double>* pinned_conv2d(const Conv2dGeometry&, ConvPass, Device);
+template bool is_eligible(const Conv2dKernels<float>&, const Conv2dGeometry&, ConvPass);
+template bool is_eligible(const Conv2dKernels<double>&, const Conv2dGeometry&, ConvPass);
 template const Conv2dKernels<float>& choose_conv2d(const Conv2dGeometry&, ConvPass, Device);
 template const Conv2dKernels<double>& choose_conv2d(const Conv2dGeometry&, ConvPass, Device);
 
@@ -86,17 +105,18 @@ std::vector<std::string> conv_algorithms() {
 }
 
 void set_conv_algorithm(std::string_view name) {
-  const std::vector<std::string> names = conv_algorithms();
-  const auto found = std::find(names.begin(), names.end(), name);
-  std::string known = "\"auto\"";
-  for (const std::string& each : names) known += ", \"" + each + "\"";
-  check(name == "auto" || found != names.end(), "set_conv_algorithm", "expected one of {}; got \"{}\".", known, name);
-  pinned.store(name == "auto" ? -1 : static_cast<int>(found - names.begin()), std::memory_order_relaxed);
+  const char* const known = name == "auto" ? nullptr : known_name(name);
+  if (name != "auto" && !known) {
+    std::string expected = "\"auto\"";
+    for (const std::string& each : conv_algorithms()) expected += ", \"" + each + "\"";
+    fail("set_conv_algorithm", "expected one of {}; got \"{}\".", expected, name);
+  }
+  pinned.store(known, std::memory_order_relaxed);
 }
 
 std::string conv_algorithm() {
-  const int pin = pinned.load(std::memory_order_relaxed);
-  return pin < 0 ? "auto" : conv_algorithms()[static_cast<size_t>(pin)];
+  const char* const name = pinned.load(std::memory_order_relaxed);
+  return name ? name : "auto";
 }
 
 }  // namespace cnnx

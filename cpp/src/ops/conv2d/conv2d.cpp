@@ -3,6 +3,8 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "cnnx/autotune.h"
+#include "ops/conv2d/choice.h"
 #include "ops/conv2d/fused.h"
 #include "ops/residual.h"
 #include "ops/unary.h"
@@ -29,17 +31,25 @@ Conv2dGeometry conv2d_geometry(const Shape& x, const Shape& weight, const ConvOp
 
 namespace {
 
-/// Calls fn(kernels, workspace) with the chosen algorithm.
+/// Calls fn(geometry, kernels, workspace, output) with the chosen algorithm, and before, where autotune has not met the
+/// geometry yet, with each on an output of scratch memory.
 template <class T, class F>
-void with_algorithm(Conv2dGeometry g, ConvPass pass, Device device, F&& fn) {
+void with_algorithm(Conv2dGeometry g, ConvPass pass, Tensor& output, const F& fn) {
   g.threads = region_threads();
-  const Conv2dKernels<T>& algorithm = choose_conv2d<T>(g, pass, device);
+  const Device device = output.device();
   const int64_t limit = workspace_limit();
-  const auto too_much = [&] { return limit < kNoWorkspaceLimit && algorithm.workspace_bytes(g, pass) > limit; };
-  while (g.threads > 1 && too_much()) --g.threads;
-  while (g.column_bytes > 0 && too_much()) g.column_bytes /= 2;
-  const Workspace workspace(static_cast<size_t>(algorithm.workspace_bytes(g, pass)), device);
-  fn(g, algorithm, workspace.data());
+  const auto run = [&](const Conv2dKernels<T>& algorithm, T* to) {
+    Conv2dGeometry fitted = g;
+    const auto bytes = [&] { return algorithm.workspace_bytes(fitted, pass); };
+    const auto too_much = [&] { return limit < kNoWorkspaceLimit && bytes() > limit; };
+    while (fitted.threads > 1 && too_much()) --fitted.threads;
+    while (fitted.column_bytes > 0 && too_much()) fitted.column_bytes /= 2;
+    const Workspace workspace(static_cast<size_t>(bytes()), device);
+    fn(fitted, algorithm, workspace.data(), to);
+  };
+  const bool by_time = is_autotune_enabled() && !pinned_conv2d<T>(g, pass, device);
+  run(by_time ? autotuned_conv2d<T>(g, pass, device, output.numel(), run) : choose_conv2d<T>(g, pass, device),
+      output.data<T>());
 }
 
 /// The weight in the algorithm's own order, made once and kept with the weight's buffer while its values stay the same.
@@ -66,12 +76,12 @@ bool stays(const Tensor& weight) {
 }
 
 template <class T>
-void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue, T* y) {
-  with_algorithm<T>(g, ConvPass::kForward, x.device(), [&](Conv2dGeometry run, const auto& k, void* workspace) {
+void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const ConvEpilogue<T>& epilogue, Tensor& y) {
+  with_algorithm<T>(g, ConvPass::kForward, y, [&](Conv2dGeometry run, const auto& k, void* workspace, T* to) {
     run.is_prepared = run.is_prepared && k.prepared_values;
     const auto prepared = run.is_prepared ? prepared_weight<T>(k, run, weight) : nullptr;
     const T* w = prepared ? static_cast<const T*>(prepared->values.data()) : weight.data<T>();
-    k.forward(run, x.data<T>(), w, epilogue, y, workspace);
+    k.forward(run, x.data<T>(), w, epilogue, to, workspace);
   });
 }
 
@@ -90,7 +100,7 @@ Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& we
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output, g.w.output});
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    forward<T>(g, x, weight, {.shift = data_or_null<T>(bias)}, y.data<T>());
+    forward<T>(g, x, weight, {.shift = data_or_null<T>(bias)}, y);
   });
   return y;
 }
@@ -99,9 +109,9 @@ Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Te
   Tensor gx = empty_like(gy, {g.batch, g.in_channels, g.h.input, g.w.input});
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardInput, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_input(run, gy.data<T>(), weight.data<T>(), gx.data<T>(), workspace);
+    with_algorithm<T>(g, ConvPass::kBackwardInput, gx,
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace, T* to) {
+                        k.backward_input(run, gy.data<T>(), weight.data<T>(), to, workspace);
                       });
   });
   return gx;
@@ -111,9 +121,9 @@ Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Te
   Tensor gw = empty_like(gy, {g.out_channels, g.group_in(), g.h.kernel, g.w.kernel});
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
-    with_algorithm<T>(g, ConvPass::kBackwardWeight, gy.device(),
-                      [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-                        k.backward_weight(run, x.data<T>(), gy.data<T>(), gw.data<T>(), workspace);
+    with_algorithm<T>(g, ConvPass::kBackwardWeight, gw,
+                      [&](const Conv2dGeometry& run, const auto& k, void* workspace, T* to) {
+                        k.backward_weight(run, x.data<T>(), gy.data<T>(), to, workspace);
                       });
   });
   return gw;
@@ -146,8 +156,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
     Tensor shift = fusion.shift.defined() ? fusion.shift : bias;
     if (fusion.scale.defined() && bias.defined()) shift = fusion.scale * bias + fusion.shift;
     forward<T>(run, x, weight,
-               {data_or_null<T>(fusion.scale), data_or_null<T>(shift), data_or_null<T>(residual), fusion.relu},
-               y.data<T>());
+               {data_or_null<T>(fusion.scale), data_or_null<T>(shift), data_or_null<T>(residual), fusion.relu}, y);
   });
   if (!grad_needed({&x, &weight, &bias, &residual})) return y;
   const auto needs = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
