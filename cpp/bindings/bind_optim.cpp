@@ -422,6 +422,21 @@ Example:
     >>> cnnx.optim.clip_grad_norm([w], 1.0)
     10.0
 )");
+  m.def(
+      "_unscale",
+      [](Optimizer& optimizer, double factor) {
+        const auto locked = lock(optimizer);
+        const py::gil_scoped_release nogil;
+        std::vector<Tensor> params;
+        for (const ParamGroup& group : optimizer.param_groups()) {
+          params.insert(params.end(), group.params.begin(), group.params.end());
+        }
+        if (std::none_of(params.begin(), params.end(), [](const Tensor& param) { return param.grad().defined(); })) {
+          throw std::runtime_error("[GradScaler] no parameter of the optimizer has a gradient. Call backward() first.");
+        }
+        return unscale_gradients(params, factor);
+      },
+      py::arg("optimizer"), py::arg("factor"));
 }
 
 }  // namespace cnnx::bindings

@@ -11,5 +11,6 @@
 #include "cnnx/nn.h"
 #include "cnnx/ops.h"
 #include "cnnx/optim.h"
+#include "cnnx/precision.h"
 #include "cnnx/tensor.h"
 #include "cnnx/version.h"

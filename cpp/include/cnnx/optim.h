@@ -131,4 +131,7 @@ class CNNX_API Adagrad : public Optimizer {
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before.
 CNNX_API double clip_grad_norm(std::span<const Tensor> params, double max_norm);
 
+/// Multiplies all gradients by the factor; whether any had a value that is not finite.
+CNNX_API bool unscale_gradients(std::span<const Tensor> params, double factor);
+
 }  // namespace cnnx::optim

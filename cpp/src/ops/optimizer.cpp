@@ -319,4 +319,32 @@ double clip_grad_norm(std::span<const Tensor> params, double max_norm) {
   return norm;
 }
 
+namespace {
+
+/// The gradients of one dtype, by device.
+template <class T>
+bool unscale(std::span<const Tensor> params, double factor) {
+  std::vector<std::pair<Device, std::vector<GradientRun<T>>>> devices;
+  for (const Tensor& param : params) {
+    Tensor grad = param.grad();
+    if (!grad.defined() || grad.dtype() != dtype_of<T>()) continue;
+    auto found = std::find_if(devices.begin(), devices.end(), [&](const auto& d) { return d.first == grad.device(); });
+    if (found == devices.end()) found = devices.insert(devices.end(), {grad.device(), {}});
+    found->second.push_back({grad.data<T>(), grad.numel()});
+    grad.impl()->storage->bump_version();
+  }
+  bool infinite = false;
+  for (const auto& [device, runs] : devices) {
+    infinite |= kernels<OptimizerKernels<T>>(device).unscale(runs, static_cast<T>(factor));
+  }
+  return infinite;
+}
+
+}  // namespace
+
+bool unscale_gradients(std::span<const Tensor> params, double factor) {
+  const bool infinite = unscale<float>(params, factor);
+  return unscale<double>(params, factor) || infinite;
+}
+
 }  // namespace cnnx::optim

@@ -48,6 +48,13 @@ struct Piece {
 
 inline constexpr int64_t kProductPiece = 2048;
 
+/// The values of one gradient.
+template <class T>
+struct GradientRun {
+  T* g;
+  int64_t n;
+};
+
 template <class T>
 struct OptimizerKernels {
   void (*sgd)(std::span<const Piece<T, SGDRule>> pieces);          // state: momentum buffer
@@ -57,6 +64,8 @@ struct OptimizerKernels {
   /// Sum of squares of x, the same for any number of threads.
   double (*square_sum)(int64_t n, const T* x);
   void (*scale)(int64_t n, T factor, T* x);
+  /// Multiplies all values by the factor; whether any was not finite before.
+  bool (*unscale)(std::span<const GradientRun<T>> runs, T factor);
 };
 
 }  // namespace cnnx

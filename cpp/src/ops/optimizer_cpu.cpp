@@ -134,7 +134,27 @@ void scale(int64_t n, T factor, T* x) {
 }
 
 template <class T>
-constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, scale<T>};
+bool unscale(std::span<const GradientRun<T>> runs, T factor) {
+  int found = 0;
+  for (const GradientRun<T>& run : runs) {
+    parallel_for(run.n, kElementGrain, [&](int64_t begin, int64_t end) {
+      T zeros = 0;  // NaN as soon as one value is not finite
+#pragma omp simd reduction(+ : zeros)
+      for (int64_t i = begin; i < end; ++i) {
+        zeros += run.g[i] * T(0);
+        run.g[i] *= factor;
+      }
+      if (zeros != 0) {
+#pragma omp atomic write
+        found = 1;
+      }
+    });
+  }
+  return found != 0;
+}
+
+template <class T>
+constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, scale<T>, unscale<T>};
 
 }  // namespace
 
