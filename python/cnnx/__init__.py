@@ -89,7 +89,8 @@ from ._core import (
     zeros,
 )
 from ._core import __version__ as __version__
-from ._modes import detect_anomaly, enable_grad, fit_mode, no_grad
+from ._modes import autocast, detect_anomaly, enable_grad, fit_mode, no_grad
+from ._scaler import GradScaler
 from .memory import checkpoint
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ __all__ = [
     "Dropout2d",
     "Evaluation",
     "Flatten",
+    "GradScaler",
     "GroupNorm",
     "History",
     "Identity",
@@ -169,6 +171,7 @@ __all__ = [
     "abs",
     "analysis",
     "arange",
+    "autocast",
     "bool",
     "checkpoint",
     "clip",

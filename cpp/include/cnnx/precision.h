@@ -27,8 +27,8 @@ class CNNX_API AutocastGuard {
 CNNX_API Precision autocast_precision();
 CNNX_API void set_autocast_precision(Precision precision);
 
-/// The precision of an operation on this tensor here and now: kFull but for float32 on a CUDA device. An operation keeps
-/// it for its backward pass.
+/// The precision of an operation on this tensor here and now: kFull but for float32 on a CUDA device. An operation
+/// keeps it for its backward pass.
 CNNX_API Precision compute_precision(const Tensor& x);
 
 }  // namespace cnnx

@@ -29,8 +29,8 @@ __device__ uint32_t pack_word(const float* values) {
   return word;
 }
 
-/// Four tiles of 8 rows of 4 words in shared memory. Lane i names row i % 8 of tile i / 8, on a multiple of 16 bytes, and
-/// gets word i % 4 of row i / 4 of each.
+/// Four tiles of 8 rows of 4 words in shared memory. Lane i names row i % 8 of tile i / 8, on a multiple of 16 bytes,
+/// and gets word i % 4 of row i / 4 of each.
 __device__ inline void load_tiles(const uint32_t* row, uint32_t (&words)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])

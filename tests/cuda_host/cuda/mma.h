@@ -29,7 +29,8 @@ inline uint16_t to_float16(float value) {
   const float magnitude = std::abs(value);
   if (std::isnan(value)) return static_cast<uint16_t>(sign | 0x7e00u);
   if (magnitude >= 65520.0f) return static_cast<uint16_t>(sign | 0x7c00u);
-  if (magnitude < 0x1p-14f) return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24f)));
+  if (magnitude < 0x1p-14f)
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24f)));
   return static_cast<uint16_t>(sign | ((round_bits(magnitude, 13, true) >> 13) - (112u << 10)));
 }
 inline float from_float16(uint16_t bits) {
