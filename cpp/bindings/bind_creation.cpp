@@ -193,10 +193,12 @@ Example:
         R"(A tensor on the memory of another library's, without a copy.
 
 Args:
-    source: any object with ``__dlpack__``, on the CPU and row-major.
+    source: any object with ``__dlpack__``, on the CPU or CUDA and row-major. On a GPU it is told the stream that cnnx works
+        on, and gets its memory back when that has done all it was given.
 
 Raises:
     BufferError: for memory that is elsewhere, misaligned or not row-major; ValueError for dtypes that cnnx lacks.
+    RuntimeError: for a CUDA device that cnnx cannot use.
 
 Example:
     >>> import cnnx, numpy as np

@@ -2,6 +2,7 @@
 #include <pybind11/typing.h>
 
 #include "casters.h"
+#include "cnnx/graph.h"
 #include "cnnx/optim.h"
 
 namespace cnnx::bindings {
@@ -26,6 +27,24 @@ py::object get_option(const ParamGroup& group, const std::string& name) {
   const auto found = group.options.find(name);
   if (found == group.options.end() || name.starts_with("beta")) throw py::key_error(name);
   return is_flag(name) ? py::object(py::bool_(found->second != 0)) : py::object(py::float_(found->second));
+}
+
+/// The object stays alive as long as the pointer, whoever drops that.
+std::shared_ptr<void> held(const py::object& object) {
+  return {new py::object(object), [](void* pointer) {
+            if (!Py_IsInitialized()) return;
+            const py::gil_scoped_acquire gil;
+            delete static_cast<py::object*>(pointer);
+          }};
+}
+
+/// What a captured function sets, its runs would not set again.
+void refuse_in_capture() {
+  if (is_capturing()) {
+    throw std::runtime_error(
+        "[optim] a captured function cannot set options: it would do so in the capture alone. Call schedule.step() "
+        "and set rates outside of it.");
+  }
 }
 
 void set_option(std::map<std::string, double>& options, const std::string& name, const py::handle& value) {
@@ -179,6 +198,7 @@ Example:
           [](ParamGroup& group, const std::string& name, const py::object& value) {
             get_option(group, name);  // refuses unknown names
             if (name == "params") throw py::value_error("[optim] parameters are added with add_param_group.");
+            refuse_in_capture();
             set_option(group.options, name, value);
           },
           py::arg("name"), py::arg("value"))
@@ -205,11 +225,14 @@ Example:
 )")
       .def(
           "step",
-          [](Optimizer& self) {
-            const std::lock_guard locked(self.mutex());
-            self.step();
+          [](const py::object& self) {
+            auto& optimizer = self.cast<Optimizer&>();
+            if (is_capturing()) keep_with_graph(held(self));
+            const py::gil_scoped_release nogil;
+            const std::lock_guard locked(optimizer.mutex());
+            optimizer.step();
           },
-          NoGil(), "Updates every parameter that has a gradient.")
+          "Updates every parameter that has a gradient.")
       .def("zero_grad", &Optimizer::zero_grad, "Drops the gradients of all parameters: they become None.")
       .def(
           "add_param_group",
@@ -229,7 +252,12 @@ Example:
             return groups;
           },
           "The groups of parameters with their options.")
-      .def_property("lr", &Optimizer::lr, setter<Optimizer>("lr", [](Optimizer& self, double lr) { self.set_lr(lr); }),
+      .def_property("lr", &Optimizer::lr,
+                    setter<Optimizer>("lr",
+                                      [](Optimizer& self, double lr) {
+                                        refuse_in_capture();
+                                        self.set_lr(lr);
+                                      }),
                     "The learning rate of the first group; setting it sets that of all groups.")
       .def("state_dict", state_dict, R"(State and options, for saving.
 
@@ -413,13 +441,16 @@ Args:
     max_norm: the largest norm to allow.
 
 Returns:
-    The norm before.
+    The norm before: a float64 tensor of one number where the gradients are, so that nothing waits for it.
+
+Raises:
+    ValueError: for a negative max_norm, or gradients on several devices.
 
 Example:
     >>> import cnnx
     >>> w = cnnx.tensor([3.0, 4.0], requires_grad=True)
     >>> (w * w).sum().backward()
-    >>> cnnx.optim.clip_grad_norm([w], 1.0)
+    >>> cnnx.optim.clip_grad_norm([w], 1.0).item()
     10.0
 )");
   m.def(
@@ -430,9 +461,6 @@ Example:
         std::vector<Tensor> params;
         for (const ParamGroup& group : optimizer.param_groups()) {
           params.insert(params.end(), group.params.begin(), group.params.end());
-        }
-        if (std::none_of(params.begin(), params.end(), [](const Tensor& param) { return param.grad().defined(); })) {
-          throw std::runtime_error("[GradScaler] no parameter of the optimizer has a gradient. Call backward() first.");
         }
         return unscale_gradients(params, factor);
       },

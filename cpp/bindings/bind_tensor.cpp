@@ -1,6 +1,7 @@
 // Tensor, DType and Device.
 #include <pybind11/functional.h>
 
+#include "cnnx/transfer.h"
 #include "numpy.h"
 
 namespace cnnx::bindings {
@@ -105,7 +106,8 @@ void def_reduction(Class& cls, const char* name, ReduceFn fn, const char* doc) {
       py::arg("keepdim") = false, doc);
 }
 
-py::object item_of(const Tensor& x) {
+py::object item_of(const Tensor& given) {
+  const Tensor x = on_host(given);
   if (x.dtype() == DType::kBool) return py::bool_(x.item() != 0);
   if (x.dtype() == DType::kInt64) return py::int_(x.item_int());
   return py::float_(x.item());
@@ -371,9 +373,16 @@ void bind_values(Class& cls) {
                throw std::invalid_argument("[bool] the truth value of a tensor of shape " + x.shape().str() +
                                            " is ambiguous. Reduce it first.");
              }
-             return x.item() != 0;
+             return on_host(x).item() != 0;
            })
-      .def("__float__", &Tensor::item)
+      .def("__float__", [](const Tensor& x) { return on_host(x).item(); })
+      .def(
+          "__format__",
+          [](const Tensor& x, const std::string& spec) {
+            const py::object value = x.numel() == 1 && !spec.empty() ? item_of(x) : py::str(x.str());
+            return py::str(value.attr("__format__")(spec));
+          },
+          py::arg("format_spec"))
       .def("__int__", [](const Tensor& x) { return py::int_(item_of(x)); })
       .def("__index__", [](const Tensor& x) {
         if (x.dtype() != DType::kInt64 || x.numel() != 1)
@@ -397,31 +406,35 @@ void bind_exchange(Class& cls) {
       .def(
           "__dlpack__",
           [](const Tensor& x, const py::object& stream, const py::object&, const py::object& dl_device,
-             const py::object& copy) {
-            if (!stream.is_none()) throw py::buffer_error("[dlpack] tensors on the CPU have no stream; pass None.");
-            if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(1, 0)))
-              throw py::buffer_error("[dlpack] expected the device (1, 0), the CPU; got " +
-                                     py::repr(dl_device).cast<std::string>() + ".");
-            return to_dlpack(!copy.is_none() && copy.cast<bool>() ? x.detach().clone() : x);
-          },
+             const py::object& copy) { return lend(x, stream, dl_device, copy); },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
-          "A DLPack capsule on the same memory, or on a copy's if asked for.")
-      .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
+          "A DLPack capsule on the same memory, or on a copy's if asked for. On a GPU the consumer's stream "
+          "(None: CUDA's default one) waits until the values are there.")
+      .def("__dlpack_device__", dlpack_device)
       .def(
           "to",
-          [](const Tensor& x, const py::object& target) {
-            if (py::isinstance<Device>(target)) return x.to(target.cast<Device>());
+          [](const Tensor& x, const py::object& target, bool non_blocking) {
+            const auto move = [&](Device device) {
+              const py::gil_scoped_release nogil;
+              return x.to(device, non_blocking);
+            };
+            if (py::isinstance<Device>(target)) return move(target.cast<Device>());
             if (py::isinstance<py::str>(target)) {
               const auto name = target.cast<std::string>();
-              if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return x.to(Device(name));
+              if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return move(Device(name));
             }
             DType dtype{};
             if (!load_dtype(target, dtype))
               throw py::type_error("expected a dtype or a device; got " + py::repr(target).cast<std::string>());
             return x.to(dtype);
           },
-          py::arg("target"), "The tensor converted to a dtype or moved to a device; itself if nothing changes.")
+          py::arg("target"), py::arg("non_blocking") = false,
+          "The tensor converted to a dtype or moved to a device; itself if nothing changes. From page-locked memory "
+          "to a GPU, non_blocking returns before the copy is made: leave the tensor as it is until then.")
+      .def("pin_memory", pin_memory, NoGil(),
+           "The tensor in page-locked memory, which a GPU reads by itself; itself if it is there.")
+      .def("is_pinned", is_pinned, "Whether the tensor is in page-locked memory.")
       .def("clone", &Tensor::clone, NoGil(), "A copy; gradients flow through it.")
       .def(
           "copy_",

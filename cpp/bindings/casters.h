@@ -356,5 +356,6 @@ void bind_layers(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_io(py::module_& m);
 void bind_analysis(py::module_& m);
+void bind_cuda(py::module_& m);
 
 }  // namespace cnnx::bindings

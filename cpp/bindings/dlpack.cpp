@@ -1,5 +1,8 @@
 // DLPack exchange. The structs follow the published DLPack ABI, version 0.8 (unversioned capsules, which all peers
 // accept).
+#include "cnnx/exchange.h"
+#include "cnnx/graph.h"
+#include "cnnx/transfer.h"
 #include "numpy.h"
 
 namespace cnnx::bindings {
@@ -29,7 +32,8 @@ struct DLManagedTensor {
   void (*deleter)(DLManagedTensor* self);
 };
 
-constexpr int32_t kDLCPU = 1;
+constexpr int32_t kDLCPU = 1, kDLCUDA = 2, kDLCUDAHost = 3, kDLCUDAManaged = 13;
+constexpr int64_t kLegacyStream = 1, kThreadStream = 2, kNoStream = -1;  // of CUDA, as numbers
 enum DLCode : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBool = 6 };
 constexpr const char* kCapsule = "dltensor";
 constexpr const char* kUsedCapsule = "used_dltensor";
@@ -54,7 +58,24 @@ DType from_dl(const DLDataType& dtype) {
 
 /// What an exported capsule keeps alive.
 struct Exported {
-  explicit Exported(const Tensor& tensor) : loan(tensor) {}
+  Exported(const Tensor& tensor, int64_t stream_) : device(tensor.device()), stream(stream_), loan(tensor) {}
+  /// The consumer's work on the memory may be under way: what gets it next waits for that. Its stream may be gone.
+  ~Exported() {
+    if (!device.is_cuda()) return;
+    if (stream != kLegacyStream && stream != kThreadStream) {
+      settle(device, true);
+      return;
+    }
+    try {
+      meet_stream(device, static_cast<uint64_t>(stream), false);
+    } catch (const std::exception&) {  // a forked child leaves its parent's memory alone
+    }
+  }
+  Exported(const Exported&) = delete;
+  Exported& operator=(const Exported&) = delete;
+
+  Device device;
+  int64_t stream;
   Loan loan;
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
@@ -71,10 +92,12 @@ bool is_row_major(const DLTensor& t) {
   return true;
 }
 
-}  // namespace
-
-py::capsule to_dlpack(const Tensor& tensor) {
-  auto exported = std::make_unique<Exported>(tensor.to(Device()));
+py::capsule to_dlpack(const Tensor& tensor, int64_t stream) {
+  const Device device = tensor.device();
+  if (device.is_cuda() && is_capturing())
+    throw std::runtime_error("[dlpack] a captured function cannot lend tensors: their values are not there yet.");
+  if (device.is_cuda() && stream != kNoStream) meet_stream(device, static_cast<uint64_t>(stream), true);
+  auto exported = std::make_unique<Exported>(tensor, stream);
   exported->shape.assign(tensor.shape().begin(), tensor.shape().end());
   exported->strides.resize(exported->shape.size());
   int64_t stride = 1;
@@ -84,7 +107,7 @@ py::capsule to_dlpack(const Tensor& tensor) {
   }
   DLManagedTensor& managed = exported->managed;
   managed.dl_tensor = {exported->loan.data(),
-                       {kDLCPU, 0},
+                       {device.is_cuda() ? kDLCUDA : kDLCPU, device.index},
                        tensor.rank(),
                        to_dl(tensor.dtype()),
                        exported->shape.data(),
@@ -100,21 +123,38 @@ py::capsule to_dlpack(const Tensor& tensor) {
   });
 }
 
-Tensor from_dlpack(const py::object& source) {
-  py::object capsule = source;
-  if (py::hasattr(source, "__dlpack__")) {
-    capsule = source.attr("__dlpack__")();
+/// The capsule of an object: a producer on a GPU is told the stream on which its values are wanted.
+py::object capsule_of(const py::object& source) {
+  if (!py::hasattr(source, "__dlpack__")) return source;
+  const py::object lend = source.attr("__dlpack__");
+  if (!py::hasattr(source, "__dlpack_device__")) return lend();
+  const auto [type, index] = source.attr("__dlpack_device__")().cast<std::pair<int32_t, int32_t>>();
+  if ((type != kDLCUDA && type != kDLCUDAManaged) || index < 0) return lend();
+  return lend(py::arg("stream") = work_stream({DeviceType::kCuda, index}));
+}
+
+Device device_of(const DLDevice& device) {
+  if (device.device_type == kDLCPU || device.device_type == kDLCUDAHost) return {};
+  if ((device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged) && device.device_id >= 0) {
+    const Device found(DeviceType::kCuda, device.device_id);
+    work_stream(found);  // raises where there is no such device
+    return found;
   }
+  throw py::buffer_error("[from_dlpack] expected a tensor on the CPU or on CUDA; got DLPack device type " +
+                         std::to_string(device.device_type) + ".");
+}
+
+}  // namespace
+
+Tensor from_dlpack(const py::object& source) {
+  const py::object capsule = capsule_of(source);
   if (!PyCapsule_IsValid(capsule.ptr(), kCapsule)) {
     throw py::type_error("[from_dlpack] expected an object with __dlpack__ or an unused DLPack capsule; got " +
                          py::str(py::type::of(source)).cast<std::string>() + ".");
   }
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kCapsule));
   const DLTensor& t = managed->dl_tensor;
-  if (t.device.device_type != kDLCPU) {
-    throw py::buffer_error("[from_dlpack] expected a tensor on the CPU; got DLPack device type " +
-                           std::to_string(t.device.device_type) + ".");
-  }
+  const Device device = device_of(t.device);
   const DType dtype = from_dl(t.dtype);
   if (!is_row_major(t)) {
     throw py::buffer_error(
@@ -125,12 +165,37 @@ Tensor from_dlpack(const py::object& source) {
     throw py::buffer_error("[from_dlpack] expected aligned values; got an odd address. Copy the tensor first.");
   const Shape shape(std::span<const int64_t>(t.shape, static_cast<size_t>(t.ndim)));
   PyCapsule_SetName(capsule.ptr(), kUsedCapsule);
-  // The producer's deleter may touch Python objects, so it runs with the GIL.
-  return from_memory(data, shape, {dtype}, [managed] {
+  // The producer may use the memory for something else at once. Its deleter may touch Python objects, so it runs with
+  // the GIL.
+  return from_memory(data, shape, {dtype, device}, [managed, device] {
     if (!managed->deleter || !Py_IsInitialized()) return;
+    if (device.is_cuda()) settle(device, false);
     const py::gil_scoped_acquire gil;
     managed->deleter(managed);
   });
+}
+
+py::tuple dlpack_device(const Tensor& x) {
+  return x.device().is_cuda() ? py::make_tuple(kDLCUDA, x.device().index) : py::make_tuple(kDLCPU, 0);
+}
+
+py::capsule lend(const Tensor& tensor, const py::object& stream, const py::object& dl_device, const py::object& copy) {
+  const Tensor x = tensor.detach();
+  const bool may_copy = copy.is_none() || copy.cast<bool>(), must_copy = !copy.is_none() && may_copy;
+  const bool on_gpu = x.device().is_cuda(), wants_cpu = !dl_device.is_none() && dl_device.equal(py::make_tuple(1, 0));
+  if (!dl_device.is_none() && !wants_cpu && !dl_device.equal(dlpack_device(x)))
+    throw py::buffer_error(std::string("[dlpack] expected the ") + (on_gpu ? "tensor's device or " : "device ") +
+                           "(1, 0), the CPU; got " + py::repr(dl_device).cast<std::string>() + ".");
+  if (on_gpu && wants_cpu && !may_copy)
+    throw py::buffer_error("[dlpack] a tensor on a GPU gets to the CPU by a copy; got copy=False.");
+  if (!on_gpu || wants_cpu) {
+    if (!on_gpu && !stream.is_none()) throw py::buffer_error("[dlpack] tensors on the CPU have no stream; pass None.");
+    return to_dlpack(must_copy && !on_gpu ? x.clone() : on_host(x), kNoStream);
+  }
+  const int64_t number = stream.is_none() ? kLegacyStream : stream.cast<int64_t>();
+  if (number < kNoStream || number == 0)
+    throw py::buffer_error("[dlpack] expected None, -1, 1, 2 or a CUDA stream; got " + std::to_string(number) + ".");
+  return to_dlpack(must_copy ? x.clone() : x, number);
 }
 
 }  // namespace cnnx::bindings

@@ -43,4 +43,5 @@ PYBIND11_MODULE(_core, m) {
   cnnx::bindings::bind_optim(m);
   cnnx::bindings::bind_io(m);
   cnnx::bindings::bind_analysis(m);
+  cnnx::bindings::bind_cuda(m);
 }

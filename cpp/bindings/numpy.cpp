@@ -56,8 +56,14 @@ Tensor share_array(const py::array& array) {
   return from_memory(const_cast<void*>(array.data()), shape_of(array), {dtype}, keep_alive(array));
 }
 
+Tensor on_host(const Tensor& tensor) {
+  if (tensor.device() == Device()) return tensor.detach();
+  const py::gil_scoped_release nogil;
+  return tensor.detach().to(Device());
+}
+
 py::array array_from_tensor(const Tensor& tensor) {
-  const Tensor host = tensor.detach().to(Device());
+  const Tensor host = on_host(tensor);
   auto* held = new Loan(host);
   const py::capsule owner(held, [](void* pointer) { delete static_cast<Loan*>(pointer); });
   const std::vector<py::ssize_t> shape(host.shape().begin(), host.shape().end());

@@ -17,10 +17,14 @@ Shape shape_argument(const py::args& args);
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype);
 /// Shares the array's memory where dtype and layout allow (C order, aligned, native, writable), else copies.
 Tensor share_array(const py::array& array);
+/// The values where the host can read them, without a record. Other threads go on while it waits for a GPU.
+Tensor on_host(const Tensor& tensor);
 /// A writable array on the tensor's own memory; the tensor lives as long as the array.
 py::array array_from_tensor(const Tensor& tensor);
 
-py::capsule to_dlpack(const Tensor& tensor);
+/// The arguments of __dlpack__; its answer is a capsule on the tensor's own memory where it can be.
+py::capsule lend(const Tensor& tensor, const py::object& stream, const py::object& dl_device, const py::object& copy);
+py::tuple dlpack_device(const Tensor& x);
 Tensor from_dlpack(const py::object& source);
 
 }  // namespace cnnx::bindings

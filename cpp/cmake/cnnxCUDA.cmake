@@ -2,12 +2,16 @@
 #
 # CNNX_CUDA=OFF leaves even the loader out. AUTO, the default, builds the library where a CUDA compiler and an NVIDIA
 # driver are: a machine that only has the compiler, as many that build wheels do, is not kept waiting for it.
+include(cnnxCUDASwitch)
+
 set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to build for; the last one's PTX serves newer ones")
 
 set(cnnx_cuda_sources
     cpp/src/cuda/cublas.cu
+    cpp/src/cuda/graph.cu
     cpp/src/cuda/library.cu
     cpp/src/cuda/matrix_product.cu
+    cpp/src/cuda/transfer.cu
     cpp/src/ops/avg_pool2d_cuda.cu
     cpp/src/ops/batch_norm_cuda.cu
     cpp/src/ops/binary_cuda.cu

@@ -9,6 +9,7 @@
 
 #include "anomaly.h"
 #include "check.h"
+#include "cuda/capture.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -38,6 +39,11 @@ std::vector<Node*> reachable(Node* root) {
 /// A leaf keeps its gradient for the user: never a buffer that something else can see.
 void accumulate_leaf(Node& leaf, Tensor grad) {
   if (leaf.grad.defined()) {
+    const Storage& sum = *leaf.grad.impl()->storage;
+    check<std::runtime_error>(!current_capture() || sum.pool() == current_capture()->pool || is_ours(leaf.grad),
+                              "graph",
+                              "a captured function cannot add to a gradient that something else refers to. Call "
+                              "zero_grad() in the function, before backward().");
     leaf.grad = accumulate(std::move(leaf.grad), grad);
   } else {
     leaf.grad = is_ours(grad) ? std::move(grad) : grad.clone();

@@ -27,8 +27,8 @@ void use_one_blas_thread() {
 
 /// Rows or columns of a tile: `most`, or less, down to `least`, where that makes work for several threads.
 int64_t tile_length(int64_t length, int64_t most, int64_t least) {
-  constexpr int64_t kEnough = 4;
-  return std::clamp(round_up(ceil_div(length, kEnough), least), least, most);
+  constexpr int64_t kEnough = 4, kGranule = 32;
+  return std::clamp(round_up(ceil_div(length, kEnough), kGranule), least, most);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Device names, and what is asked of CUDA devices.
 #include <charconv>
 #include <cstdlib>
+#include <memory>
 
 #if !defined(_MSC_VER)
 #include <cxxabi.h>
@@ -31,15 +32,14 @@ std::string Device::str() const { return is_cuda() ? "cuda:" + std::to_string(in
 namespace {
 
 std::string readable(const std::type_info& type) {
-#if !defined(_MSC_VER)
-  int status = 0;
-  if (char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status)) {
-    std::string name = text;
-    std::free(text);
-    return name;
-  }
-#endif
+#if defined(_MSC_VER)
   return type.name();
+#else
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                    std::free);
+  return text ? text.get() : type.name();
+#endif
 }
 
 }  // namespace

@@ -12,26 +12,48 @@ namespace cnnx {
 
 struct Philox {
   uint64_t seed = 0;
-  uint64_t offset = 0;  // the stream
+  uint64_t offset = 0;               // the stream
+  const uint64_t* origin = nullptr;  // of a captured stream: seed and first stream of the run, in device memory
+
+  /// For kernels: what this is in the run under way.
+  constexpr Philox resolved() const { return origin ? Philox{origin[0], origin[1] + offset} : *this; }
+
+  static constexpr int kRounds = 10;
+
+  /// The keys of a round.
+  struct Keys {
+    constexpr explicit Keys(uint64_t seed)
+        : low(static_cast<uint32_t>(seed)), high(static_cast<uint32_t>(seed >> 32)) {}
+    constexpr void advance() {
+      low += 0x9E3779B9;
+      high += 0xBB67AE85;
+    }
+    uint32_t low, high;
+  };
+
+  /// One round on the four words of a counter.
+  static constexpr void mix(const Keys& keys, uint32_t& a, uint32_t& b, uint32_t& c, uint32_t& d) {
+    const uint64_t p = uint64_t{0xD2511F53} * a, q = uint64_t{0xCD9E8D57} * c;
+    a = static_cast<uint32_t>(q >> 32) ^ b ^ keys.low;
+    b = static_cast<uint32_t>(q);
+    c = static_cast<uint32_t>(p >> 32) ^ d ^ keys.high;
+    d = static_cast<uint32_t>(p);
+  }
 
   /// The 128 random bits of one counter.
   constexpr std::array<uint32_t, 4> operator()(uint64_t counter) const {
     std::array<uint32_t, 4> x{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
                               static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)};
-    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const uint64_t p0 = uint64_t{0xD2511F53} * x[0], p1 = uint64_t{0xCD9E8D57} * x[2];
-      x = {static_cast<uint32_t>(p1 >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(p1),
-           static_cast<uint32_t>(p0 >> 32) ^ x[3] ^ k1, static_cast<uint32_t>(p0)};
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
-    }
+    Keys keys(seed);
+    for (int round = 0; round < kRounds; ++round, keys.advance()) mix(keys, x[0], x[1], x[2], x[3]);
     return x;
   }
 };
 
-/// A fresh stream of the global generator; or of the tape that is in use on this thread.
-Philox next_stream();
+/// A fresh stream, for values on a device, of the global generator; or of the tape that is in use on this thread.
+Philox next_stream(Device device);
+/// The first of so many fresh streams of the global generator.
+Philox next_streams(uint64_t count);
 
 /// The streams that a piece of work draws, kept to draw the same again.
 class StreamTape {
@@ -54,7 +76,7 @@ class StreamTapeGuard {
   ~StreamTapeGuard();
   StreamTapeGuard(const StreamTapeGuard&) = delete;
   StreamTapeGuard& operator=(const StreamTapeGuard&) = delete;
-  Philox next();
+  Philox next(Device device);
 
  private:
   StreamTape& tape_;

@@ -3,6 +3,9 @@
 // Classes are spaced at a quarter of a power of two, so a block is at most 25% larger than asked. What is kept is
 // bounded: before memory is asked of the system, cached blocks are returned until all blocks together stay within 1.25
 // times the largest live total so far plus 64 MiB.
+//
+// What is allocated while a graph is captured is the graph's: it returns to a pool that only the same capture takes
+// from, since every run of the graph writes there.
 #include "storage.h"
 
 #include <algorithm>
@@ -11,6 +14,7 @@
 #include <bit>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -23,6 +27,7 @@
 #endif
 
 #include "check.h"
+#include "cuda/capture.h"
 #include "cuda/library.h"
 
 namespace cnnx {
@@ -123,17 +128,21 @@ class CachingAllocator {
   Block allocate(size_t bytes, MemoryKind kind) {
     if (bytes > source_.largest) throw OutOfMemory(bytes, source_.device);
     const SizeClass want = size_class(bytes);
+    const uint32_t pool = captured_pool(source_.device);
     const std::lock_guard lock(mutex_);
-    Block block = take(want);
+    Block block;
+    if (pool) block = take(pools_[pool], want);
+    if (!block.data) block = take(free_, want);
     if (!block.data) {
-      trim(want.bytes);
-      block = {source_.acquire(source_.device, want.bytes), 0};
-      if (!block.data) {
+      if (!pool) trim(want.bytes);  // giving memory back may wait, which a capture must not
+      block.data = source_.acquire(source_.device, want.bytes);
+      if (!block.data && !pool) {
         release_all();
-        block = {source_.acquire(source_.device, want.bytes), 0};
-        if (!block.data) throw OutOfMemory(bytes, source_.device);
+        block.data = source_.acquire(source_.device, want.bytes);
       }
+      if (!block.data) throw OutOfMemory(bytes, source_.device);
     }
+    block.pool = pool;
     if (bytes > block.touched) {
       stats_.resident += static_cast<long long>(bytes - block.touched);
       stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
@@ -152,15 +161,26 @@ class CachingAllocator {
     const SizeClass have = size_class(bytes);
     const std::lock_guard lock(mutex_);
     add(kind, -static_cast<long long>(have.bytes));
-    std::vector<Block>& list = free_[have.index];
-    if (caching_ && (list.size() < list.capacity() || grow(list))) {
-      list.push_back(block);
-      class_bytes_[have.index] = have.bytes;
-      stats_.cached += static_cast<long long>(have.bytes);
-    } else {
-      stats_.resident -= static_cast<long long>(block.touched);
-      source_.release(source_.device, block.data, have.bytes);
+    const auto pool = pools_.find(block.pool);
+    keep_or_release(pool != pools_.end() ? pool->second : free_, caching_ || pool != pools_.end(), block, have);
+  }
+
+  uint32_t open_pool() {
+    const std::lock_guard lock(mutex_);
+    pools_[++last_pool_];
+    return last_pool_;
+  }
+  void close_pool(uint32_t pool) noexcept {
+    const std::lock_guard lock(mutex_);
+    const auto found = pools_.find(pool);
+    if (found == pools_.end()) return;
+    for (size_t index = 0; index < free_.size(); ++index) {
+      for (const Block& block : found->second[index]) {
+        stats_.cached -= static_cast<long long>(class_bytes_[index]);
+        keep_or_release(free_, caching_, block, {index, class_bytes_[index]});
+      }
     }
+    pools_.erase(found);
   }
 
   void move(size_t bytes, MemoryKind from, MemoryKind to) {
@@ -203,8 +223,22 @@ class CachingAllocator {
     }
   }
 
-  Block take(const SizeClass& want) {
-    std::vector<Block>& list = free_[want.index];
+  using FreeLists = std::array<std::vector<Block>, 64 * 8>;
+
+  void keep_or_release(FreeLists& lists, bool keep, const Block& block, const SizeClass& have) noexcept {
+    std::vector<Block>& list = lists[have.index];
+    if (keep && (list.size() < list.capacity() || grow(list))) {
+      list.push_back(block);
+      class_bytes_[have.index] = have.bytes;
+      stats_.cached += static_cast<long long>(have.bytes);
+    } else {
+      stats_.resident -= static_cast<long long>(block.touched);
+      source_.release(source_.device, block.data, have.bytes);
+    }
+  }
+
+  Block take(FreeLists& lists, const SizeClass& want) {
+    std::vector<Block>& list = lists[want.index];
     if (list.empty()) return {};
     const Block block = list.back();
     list.pop_back();
@@ -235,7 +269,9 @@ class CachingAllocator {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<Block>, 64 * 8> free_;
+  FreeLists free_;
+  std::map<uint32_t, FreeLists> pools_;  // of graphs
+  uint32_t last_pool_ = 0;
   std::array<size_t, 64 * 8> class_bytes_{};
   MemoryStats stats_;
   long long high_water_ = 0;
@@ -311,13 +347,16 @@ void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind
   allocator(device).deallocate(block, bytes, kind);
 }
 
+uint32_t open_pool(Device device) { return allocator(device).open_pool(); }
+void close_pool(uint32_t pool, Device device) noexcept { allocator(device).close_pool(pool); }
+
 Storage::Storage(size_t bytes, Device device)
     : bytes_(bytes), device_(device == Device() ? default_device : device), kind_(default_kind) {
   block_ = allocate(bytes, device_, kind_);
 }
 
 Storage::Storage(void* data, size_t bytes, Device device, std::function<void()> release)
-    : block_{data, bytes}, bytes_(bytes), device_(device), release_(std::move(release)) {}
+    : block_{data, bytes, 0}, bytes_(bytes), device_(device), release_(std::move(release)) {}
 
 Storage::Storage(std::shared_ptr<const MatrixProduct> product, size_t bytes, Device device)
     : bytes_(bytes), device_(device), kind_(default_kind), is_product_(true), product_(std::move(product)) {}
@@ -352,12 +391,13 @@ void Storage::multiply_out() const {
 }
 
 std::shared_ptr<const DerivedValues> Storage::derived() const {
-  if (may_change_unseen()) return nullptr;
-  const std::lock_guard lock(allocator(device_).mutex());  // which a forked child finds unlocked
+  if (may_change_unseen() || current_capture()) return nullptr;  // a graph must derive them anew in every run
+  const std::lock_guard lock(allocator(device_).mutex());        // which a forked child finds unlocked
   return derived_ && derived_->stamp == stamp() ? derived_ : nullptr;
 }
 
 void Storage::set_derived(std::shared_ptr<DerivedValues> values) {
+  if (values && current_capture()) return;
   const std::lock_guard lock(allocator(device_).mutex());
   has_derived_.store(values != nullptr, std::memory_order_relaxed);
   derived_.swap(values);  // the old ones are freed after the lock is

@@ -10,14 +10,21 @@
 
 namespace cnnx {
 
+class Storage;
+struct DerivedValues;
+struct MatrixProduct;
+
 /// Memory of the allocator, and how many bytes of it have been asked for so far: those take memory of the machine.
 struct Block {
   void* data = nullptr;
   size_t touched = 0;
+  uint32_t pool = 0;  // the graph whose memory it is; 0: nobody's
 };
 
-struct DerivedValues;
-struct MatrixProduct;
+/// Captures of graphs that are under way, in any thread: while there are none, nobody is asked who captures.
+inline std::atomic<int> captures_under_way{0};
+/// Tells this thread's capture that its graph writes a buffer that is not its own.
+void note_captured_write(Storage* storage);
 
 /// A buffer of one device. Its version counts in-place writes, so that the tape can tell a stale saved value.
 class Storage {
@@ -37,11 +44,15 @@ class Storage {
   /// What the values are the product of, if they were never asked for.
   std::shared_ptr<const MatrixProduct> product() const;
   size_t bytes() const { return bytes_; }
+  /// The graph whose memory it is, or 0.
+  uint32_t pool() const { return block_.pool; }
   Device device() const { return device_; }
   /// Moves the buffer to another kind in the allocator's books.
   void set_kind(MemoryKind kind);
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() {
+    if (captures_under_way.load(std::memory_order_relaxed) > 0) [[unlikely]]
+      note_captured_write(this);
     version_.fetch_add(1, std::memory_order_relaxed);
     if (has_derived_.load(std::memory_order_relaxed)) set_derived(nullptr);
   }
@@ -126,5 +137,9 @@ bool is_dry_run();
 /// machine's memory.
 Block allocate(size_t bytes, Device device, MemoryKind kind);
 void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept;
+
+/// The memory of a graph: what its capture allocates stays with it, whoever frees it, until the pool is closed.
+uint32_t open_pool(Device device);
+void close_pool(uint32_t pool, Device device) noexcept;
 
 }  // namespace cnnx

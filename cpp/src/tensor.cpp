@@ -7,6 +7,7 @@
 #include "autograd.h"
 #include "check.h"
 #include "cnnx/exchange.h"
+#include "cuda/capture.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
@@ -138,10 +139,15 @@ void* Loan::data() const { return storage_->data(); }
 
 void* Tensor::raw_data() {
   Storage& storage = *deref(impl_).storage;
+  note_captured_use(impl_);
   storage.note_access();
   return storage.data();
 }
-const void* Tensor::raw_data() const { return deref(impl_).storage->data(); }
+const void* Tensor::raw_data() const {
+  const Storage& storage = *deref(impl_).storage;
+  note_captured_use(impl_);
+  return storage.data();
+}
 
 template <class T>
 T* Tensor::data() {

@@ -6,8 +6,6 @@
 #include <string>
 #include <thread>
 
-#include <omp.h>
-
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -43,10 +41,10 @@ double cgroup_quota() {
 
 int default_threads() {
   if (const char* text = std::getenv("CNNX_NUM_THREADS")) {
-    const int count = std::atoi(text);
-    if (count > 0) return count;
+    const long count = std::strtol(text, nullptr, 10);
+    if (count > 0) return static_cast<int>(std::min<long>(count, kMostThreads));
   }
-  return std::max(1, std::min(affinity_count(), static_cast<int>(std::ceil(cgroup_quota()))));
+  return std::clamp(std::min(affinity_count(), static_cast<int>(std::ceil(cgroup_quota()))), 1, kMostThreads);
 }
 
 std::atomic<bool> forked{false};
@@ -66,13 +64,14 @@ std::atomic<int>& thread_setting() {
 int num_threads() { return thread_setting().load(std::memory_order_relaxed); }
 
 void set_num_threads(int count) {
-  check(count >= 1 && count <= 1024, "set_num_threads", "count must lie in [1, 1024]; got {}.", count);
+  check(count >= 1 && count <= kMostThreads, "set_num_threads", "count must lie in [1, {}]; got {}.", kMostThreads,
+        count);
   thread_setting().store(count, std::memory_order_relaxed);
 }
 
 int region_threads() {
   const int threads = num_threads();
-  if (threads == 1 || forked.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
+  if (threads == 1 || forked.load(std::memory_order_relaxed) || inside_shared_loop()) return 1;
   return threads;
 }
 

@@ -29,6 +29,8 @@ class GradScaler:
     Where a gradient has become infinite or NaN, the step is left out, which loses nothing but that step, and the scale
     shrinks; after many steps without, it grows. bfloat16 has float32's range and needs none of this. Works on every device.
 
+    On a GPU, it waits once a step, to read whether a gradient was infinite. So it cannot be captured in a graph.
+
     Args:
         init_scale: the first scale.
         growth_factor: what the scale is multiplied by after ``growth_interval`` steps without infinite gradients.
@@ -83,6 +85,13 @@ class GradScaler:
         self._scale, self._growth, self._backoff, self._interval = float(scale), growth, backoff, interval
         self._tracker = tracker  # steps since the last change
 
+    def _check_not_captured(self) -> None:
+        if _core._is_capturing():
+            raise RuntimeError(
+                "[graph] a captured function cannot wait for the GPU; got GradScaler, whose step depends on the gradients. "
+                "Use bfloat16, which needs none, or do without a graph."
+            )
+
     def is_enabled(self) -> bool:
         """Whether it does anything."""
         return self._enabled
@@ -107,6 +116,7 @@ class GradScaler:
             )
         if not self._enabled:
             return outputs
+        self._check_not_captured()
         if isinstance(outputs, Tensor):
             return outputs * self._scale
         return type(outputs)([self.scale(each) for each in outputs])
@@ -121,6 +131,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
+        self._check_not_captured()
         progress = self._progress.get(id(optimizer))
         if progress is not None:
             raise RuntimeError(
@@ -139,6 +150,7 @@ class GradScaler:
         if not self._enabled:
             optimizer.step()
             return
+        self._check_not_captured()
         progress = self._progress.get(id(optimizer))
         if progress is None:
             self.unscale_(optimizer)

@@ -12,6 +12,7 @@
 
 #define __global__
 #define __device__
+#define __host__
 #define __launch_bounds__(...)
 #define __shared__ static  // blocks run one at a time
 
@@ -46,6 +47,17 @@ T exchange(T value, unsigned from) {
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
 }  // namespace cuda_host
 
+using cudaStream_t = struct CUstream_st*;
+namespace cuda_host {
+/// Does what was put into the stream in its turn, or keeps it where the stream is captured.
+void submit(cudaStream_t stream, std::function<void()> work);
+/// Does all that was put into any stream.
+void drain();
+/// With device memory open.
+void copy_bytes(void* to, const void* from, size_t bytes);
+void fill_bytes(void* to, int value, size_t bytes);
+}  // namespace cuda_host
+
 inline void __syncthreads() { cuda_host::wait_for_block(); }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
@@ -57,15 +69,21 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
 enum cudaError_t {
   cudaSuccess,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidValue = 1,
   cudaErrorInsufficientDriver = 35,
-  cudaErrorNoDevice = 100
+  cudaErrorNoDevice = 100,
+  cudaErrorStreamCaptureUnsupported = 900
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
-enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
-using cudaStream_t = struct CUstream_st*;
-using cudaMemPool_t = struct CUmemPoolHandle_st*;
-inline constexpr unsigned cudaStreamNonBlocking = 1;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+using cudaEvent_t = struct CUevent_st*;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+inline constexpr unsigned cudaHostAllocPortable = 1, cudaHostAllocMapped = 2;
+inline const cudaStream_t cudaStreamLegacy = reinterpret_cast<cudaStream_t>(1);
+inline const cudaStream_t cudaStreamPerThread = reinterpret_cast<cudaStream_t>(2);
 
 const char* cudaGetErrorString(cudaError_t code);
 cudaError_t cudaGetLastError();
@@ -78,16 +96,26 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
-cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t stream);
-cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream);
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value);
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytes);
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
                                 cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream);
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaDeviceSynchronize();
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -96,6 +124,8 @@ struct cudaLaunchConfig_t {
 };
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args... args) {
-  cuda_host::run_grid(config->gridDim, config->blockDim, [=] { kernel(args...); });
+  const dim3 grid = config->gridDim, block = config->blockDim;
+  cuda_host::submit(config->stream,
+                    [=] { cuda_host::run_grid(grid, block, [=] { kernel(static_cast<Params>(args)...); }); });
   return cudaSuccess;
 }

@@ -318,6 +318,15 @@ void run_grid(dim3 grid, dim3 size, const std::function<void()>& thread) {
   }
 }
 
+void copy_bytes(void* to, const void* from, size_t bytes) {
+  const Access access;
+  std::memcpy(to, from, bytes);
+}
+void fill_bytes(void* to, int value, size_t bytes) {
+  const Access access;
+  std::memset(to, value, bytes);
+}
+
 }  // namespace cuda_host
 
 const char* cudaGetErrorString(cudaError_t code) {
@@ -338,46 +347,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 2;
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-
 cudaError_t cudaMalloc(void** address, size_t bytes) {
   const std::lock_guard lock(device_mutex);
   *address = memory().allocate(bytes);
   return *address ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* address) {
+  cuda_host::drain();  // as CUDA does
   const std::lock_guard lock(device_mutex);
   memory().release(address);
   return cudaSuccess;
 }
-cudaError_t cudaMallocAsync(void** address, size_t bytes, cudaStream_t) { return cudaMalloc(address, bytes); }
-cudaError_t cudaFreeAsync(void* address, cudaStream_t) { return cudaFree(address); }
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
-  *pool = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   const std::lock_guard lock(device_mutex);
   *total = memory().total;
   *free = memory().total - memory().live_bytes;
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  const Access access;
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
-  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream);
-}
-cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t) {
-  const Access access;
-  std::memset(address, value, bytes);
   return cudaSuccess;
 }

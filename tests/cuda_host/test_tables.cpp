@@ -306,7 +306,7 @@ TEST_CASE_TEMPLATE("cross-entropy", T, float, double) {
         {g.count(), g.count(), 5 * 70 * inner},
         [&](const auto& k, Buffers<T>& out) {
           k.forward(g, x.data(), targets.data(), w.data(), out[0].data(), out[1].data());
-          k.backward(g, x.data(), targets.data(), w.data(), out[1].data(), {gy.data(), T(1), false}, out[2].data());
+          k.backward(g, x.data(), targets.data(), w.data(), out[1].data(), {gy.data(), nullptr, false}, out[2].data());
         },
         10);
   }
@@ -324,9 +324,14 @@ TEST_CASE_TEMPLATE("broadcasting and blocks", T, float, double) {
   const auto block = randoms<T>(60);
   on_both<ShapeKernels, T>(
       {60}, [&](const auto& k, Buffers<T>& out) { k.copy_block(transpose, sizeof(T), block.data(), out[0].data()); });
+  for (const RowList& list : {RowList{2, 3, -2, nullptr}, RowList{3, 0, 1, nullptr}}) {
+    on_both<ShapeKernels, T>({list.count * 15}, [&](const auto& k, Buffers<T>& out) {
+      k.gather_rows(list, 15 * sizeof(T), block.data(), out[0].data());
+    });
+  }
   const std::vector<int64_t> rows{2, 0, 2};
   on_both<RowKernels<T>, T>({4 * 7}, [&](const auto& k, Buffers<T>& out) {
-    k.scatter_add(3, 4, 7, block.data(), rows.data(), out[0].data());
+    k.scatter_add({3, 0, 0, rows.data()}, 4, 7, block.data(), out[0].data());
   });
 }
 
@@ -345,14 +350,28 @@ TEST_CASE_TEMPLATE("optimisers", T, float, double) {
           std::vector<Piece<T, decltype(rule)>> pieces;
           for (size_t i = 0; i < sizes.size(); ++i) {
             for (int64_t at = 0; at < sizes[i]; at += 400) {
-              Piece<T, decltype(rule)> piece{
-                  out[i].data() + at, grads[i].data() + at, {}, {}, std::min<int64_t>(400, sizes[i] - at), rule};
+              Piece<T, decltype(rule)> piece{out[i].data() + at,
+                                             grads[i].data() + at,
+                                             {},
+                                             {},
+                                             std::min<int64_t>(400, sizes[i] - at),
+                                             rule,
+                                             nullptr};
               for (size_t s = 0; s < static_cast<size_t>(states); ++s)
                 piece.state[s] = out[(s + 1) * sizes.size() + i].data() + at;
               pieces.push_back(piece);
             }
           }
           select(k)(std::span<const Piece<T, decltype(rule)>>(pieces));
+          if (&k == &kernels<OptimizerKernels<T>>(kCuda)) {  // as in a captured step: the rule is found in memory
+            for (auto& piece : pieces) piece = {piece.w, piece.g, {}, {}, piece.n, decltype(rule){}, &rule};
+            for (size_t i = 0, p = 0; i < sizes.size(); ++i) {
+              for (int64_t at = 0; at < sizes[i]; at += 400, ++p) {
+                for (size_t s = 0; s < static_cast<size_t>(states); ++s)
+                  pieces[p].state[s] = out[(s + 1) * sizes.size() + i].data() + at;
+              }
+            }
+          }
           select(k)(std::span<const Piece<T, decltype(rule)>>(pieces));
         },
         10);
@@ -423,13 +442,49 @@ TEST_CASE_TEMPLATE("patches and positions of their own", T, float, double) {
   on_both<LPPool2dKernels<T>, T>({output, input}, run, 10);
 }
 
+TEST_CASE_TEMPLATE("sums of losses and of gradients", T, float, double) {
+  for (const int64_t n : {1, 300, 70000}) {
+    const auto x = randoms<T>(n), w = randoms<T>(10);
+    std::vector<int64_t> targets(static_cast<size_t>(n));
+    for (size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<int64_t>(i * 7 % 10);
+    on_both<LossKernels<T>, T>(
+        {1, 1, 1},
+        [&](const auto& k, Buffers<T>& out) {
+          std::vector<int64_t> copy(targets.size());
+          double factor = NAN;
+          CHECK(k.copy_targets({"loss", 10, false, 0}, n, targets.data(), copy.data()) == 0);
+          CHECK(copy == targets);
+          k.mean_factor(n, 3, targets.data(), w.data(), &factor);
+          out[2][0] = static_cast<T>(factor);
+          k.total(n, x.data(), nullptr, out[0].data());
+          k.total(n, x.data(), &factor, out[1].data());
+        },
+        100);
+    on_both<OptimizerKernels<T>, T>(
+        {3, n, n},
+        [&](const auto& k, Buffers<T>& out) {
+          double sums[2] = {NAN, NAN}, norm = NAN, factor = NAN;
+          k.square_sum(n, x.data(), &sums[0]);
+          k.square_sum(10, w.data(), &sums[1]);
+          for (size_t i = 0; i < 2; ++i) {
+            k.clip_factor(2, sums, i == 0 ? 0.5 : 1e9, &norm, &factor);
+            out[1 + i] = x;
+            k.shrink(n, &factor, out[1 + i].data());
+          }
+          CHECK(out[2] == x);
+          out[0] = {static_cast<T>(sums[0]), static_cast<T>(sums[1]), static_cast<T>(norm)};
+        },
+        100);
+  }
+}
+
 TEST_CASE_TEMPLATE("hinge losses", T, float, double) {
   const MultiMarginGeometry g{{7, 45, 1}, true, 1, 0.5};
   const auto x = randoms<T>(7 * 45), gy = randoms<T>(7);
   const std::vector<int64_t> targets{0, 44, 3, 3, 17, 1, 30};
   const auto run = [&](const auto& k, Buffers<T>& out) {
     k.forward(g, x.data(), targets.data(), nullptr, out[0].data());
-    k.backward(g, x.data(), targets.data(), nullptr, {gy.data(), T(1), false}, out[1].data());
+    k.backward(g, x.data(), targets.data(), nullptr, {gy.data(), nullptr, false}, out[1].data());
   };
   on_both<MultiMarginKernels<T>, T>({7, 7 * 45}, run, 10);
 }

@@ -5,6 +5,7 @@
 #include "cnnx/device.h"
 #include "cnnx/error.h"
 #include "cnnx/exchange.h"
+#include "cnnx/graph.h"
 #include "cnnx/io.h"
 #include "cnnx/loss.h"
 #include "cnnx/module.h"
@@ -13,4 +14,5 @@
 #include "cnnx/optim.h"
 #include "cnnx/precision.h"
 #include "cnnx/tensor.h"
+#include "cnnx/transfer.h"
 #include "cnnx/version.h"

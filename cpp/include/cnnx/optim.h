@@ -36,6 +36,8 @@ class CNNX_API Optimizer {
   void set_state(std::vector<State> state);
   /// Nothing here locks by itself; who calls from several threads holds this.
   std::mutex& mutex() { return mutex_; }
+  /// Expires with the optimiser.
+  std::weak_ptr<Optimizer*> self() const { return self_; }
   double lr() const;
   void set_lr(double lr);  ///< For all groups.
 
@@ -47,6 +49,7 @@ class CNNX_API Optimizer {
 
  private:
   std::mutex mutex_;
+  std::shared_ptr<Optimizer*> self_ = std::make_shared<Optimizer*>(this);
   const char* name_;
   std::map<std::string, double> defaults_;
 };
@@ -128,10 +131,11 @@ class CNNX_API Adagrad : public Optimizer {
   std::string type_name() const override { return "Adagrad"; }
 };
 
-/// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before.
-CNNX_API double clip_grad_norm(std::span<const Tensor> params, double max_norm);
+/// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before, a float64 number on
+/// their device: nothing waits for it.
+CNNX_API Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm);
 
-/// Multiplies all gradients by the factor; whether any had a value that is not finite.
+/// Multiplies all gradients by the factor; whether any had a value that is not finite. Waits for their device.
 CNNX_API bool unscale_gradients(std::span<const Tensor> params, double factor);
 
 }  // namespace cnnx::optim

@@ -96,7 +96,9 @@ class CNNX_API Tensor {
   Tensor clone() const;
   Tensor contiguous_copy() const { return clone(); }
   Tensor to(DType dtype) const;
-  Tensor to(Device device) const;
+  /// From page-locked memory to a GPU, non_blocking returns before the copy is made: do not change the tensor until
+  /// then.
+  Tensor to(Device device, bool non_blocking = false) const;
   /// Writes the values of source (same shape, any dtype) into this buffer. Not recorded.
   Tensor& copy_(const Tensor& source);
   Tensor& fill_(double value);

@@ -82,14 +82,12 @@ void check_cublas(Status status, const char* call) {
 
 std::mutex mutex;  // of all handles
 
-/// One handle for each stream; used under the mutex.
+/// One handle for each device, put on the stream; used under the mutex. Making one waits for the device.
 Handle handle_of(const Library& cublas, cudaStream_t stream) {
-  static std::map<cudaStream_t, Handle> handles;
-  Handle& handle = handles[stream];
-  if (!handle) {
-    check_cublas(cublas.create(&handle), "cublasCreate");
-    check_cublas(cublas.set_stream(handle, stream), "cublasSetStream");
-  }
+  static std::map<int, Handle> handles;
+  Handle& handle = handles[device()];
+  if (!handle) check_cublas(cublas.create(&handle), "cublasCreate");
+  check_cublas(cublas.set_stream(handle, stream), "cublasSetStream");
   return handle;
 }
 

@@ -19,8 +19,19 @@ const Kernels& table();
 /// Raises CudaError if a call failed; `call` says which.
 void check_cuda(cudaError_t code, const char* call);
 
-/// The stream on which the calling thread's device works. There is one a device.
+/// The stream on which the calling thread's device works. There is one a device, and another one while this thread
+/// captures.
 cudaStream_t stream();
+/// Whether this thread's launches are being captured for a graph: nothing may wait, and they run later.
+bool is_capturing();
+/// Copies what the host holds; it may change when this returns. Small tables travel as arguments of kernels, without a
+/// wait and into graphs; a large one waits.
+void upload(void* to, const void* from, size_t bytes);
+/// Memory of the caching allocator; `handle` gives it back.
+void* allocate_scratch(size_t bytes, void** handle);
+void release_scratch(void* handle);
+/// The calling thread's device.
+int device();
 /// Streaming multiprocessors of the calling thread's device.
 int multiprocessors();
 
@@ -36,14 +47,14 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, con
   check_cuda(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), "the launch of a kernel");
 }
 
-/// Memory for one launcher, given back in the order of the stream.
+/// Memory for one launcher. Who gets it next works on it after what this one launched.
 class Scratch {
  public:
   explicit Scratch(int64_t bytes) {
-    if (bytes > 0) check_cuda(cudaMallocAsync(&data_, static_cast<size_t>(bytes), stream()), "cudaMallocAsync");
+    if (bytes > 0) data_ = allocate_scratch(static_cast<size_t>(bytes), &handle_);
   }
   ~Scratch() {
-    if (data_) cudaFreeAsync(data_, stream());
+    if (handle_) release_scratch(handle_);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -51,13 +62,10 @@ class Scratch {
   T* as() const {
     return static_cast<T*>(data_);
   }
-  /// Copies what the host holds to the start of the memory; the host's may change when this returns.
-  void upload(const void* from, int64_t bytes) const {
-    check_cuda(cudaMemcpyAsync(data_, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream()), "a copy");
-  }
 
  private:
   void* data_ = nullptr;
+  void* handle_ = nullptr;
 };
 
 /// A table of the host's in device memory; null of no table.
@@ -65,7 +73,7 @@ template <class V>
 class Uploaded {
  public:
   Uploaded(const V* host, int64_t count) : memory_(host ? count * static_cast<int64_t>(sizeof(V)) : 0) {
-    if (host && count > 0) memory_.upload(host, count * static_cast<int64_t>(sizeof(V)));
+    if (host && count > 0) upload(memory_.template as<V>(), host, static_cast<size_t>(count) * sizeof(V));
   }
   const V* data() const { return memory_.template as<V>(); }
 
@@ -111,6 +119,9 @@ struct WideDivisor {
 
 /// Whether counts up to n fit what Divisor takes.
 inline bool is_small(int64_t n) { return n < (int64_t{1} << 31); }
+
+/// A stride or dilation in 32 bits. One longer than any image acts like the longest.
+inline int small_step(int64_t step) { return static_cast<int>(std::min<int64_t>(step, int64_t{1} << 30)); }
 
 /// f(i) for every i of [0, n), one a thread at a time.
 template <class F>

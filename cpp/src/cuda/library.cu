@@ -2,12 +2,12 @@
 #include "cuda/library.h"
 
 #include <cstring>
-#include <mutex>
+#include <new>
 #include <string>
 #include <typeinfo>
 
 #include "cnnx/version.h"
-#include "cuda/launch.h"
+#include "cuda/device_state.h"
 #include "ops/avg_pool2d.h"
 #include "ops/batch_norm.h"
 #include "ops/binary.h"
@@ -36,19 +36,9 @@
 namespace cnnx::cuda {
 namespace {
 
-struct DeviceState {
-  std::once_flag once;
-  cudaStream_t stream = nullptr;
-  cudaMemPool_t pool = nullptr;
-  int multiprocessors = 1;
-};
 DeviceState states[kMostCudaDevices];
 thread_local int current_device = -1;
-
-DeviceState& current() {
-  if (current_device < 0) throw CudaError("[cuda] no device was chosen before a kernel was launched.");
-  return states[current_device];
-}
+const CudaHost* host = nullptr;
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version / 10 % 100);
@@ -84,36 +74,12 @@ int device_count(const char** reason) {
   return 0;
 }
 
-void use_device(int device) {
-  check_cuda(cudaSetDevice(device), "cudaSetDevice");
-  current_device = device;
-  DeviceState& state = states[device];
-  std::call_once(state.once, [&] {
-    check_cuda(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking), "cudaStreamCreate");
-    check_cuda(cudaDeviceGetAttribute(&state.multiprocessors, cudaDevAttrMultiProcessorCount, device),
-               "cudaDeviceGetAttribute");
-    // Scratch memory stays with the process instead of going back to the system at every wait.
-    check_cuda(cudaDeviceGetDefaultMemPool(&state.pool, device), "cudaDeviceGetDefaultMemPool");
-    uint64_t keep = UINT64_MAX;
-    check_cuda(cudaMemPoolSetAttribute(state.pool, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
-  });
-}
-
-void synchronize(int device) {
-  use_device(device);
-  check_cuda(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
-}
+void connect(const CudaHost* given) { host = given; }
 
 void* allocate(int device, size_t bytes) {
   use_device(device);
   void* memory = nullptr;
-  cudaError_t code = cudaMalloc(&memory, bytes);
-  if (code == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    synchronize(device);  // what launchers gave back is free then
-    cudaMemPoolTrimTo(current().pool, 0);
-    code = cudaMalloc(&memory, bytes);
-  }
+  const cudaError_t code = cudaMalloc(&memory, bytes);
   if (code == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     return nullptr;
@@ -130,20 +96,6 @@ void release(int device, void* memory, size_t) {
 void memory_info(int device, size_t* free, size_t* total) {
   use_device(device);
   check_cuda(cudaMemGetInfo(free, total), "cudaMemGetInfo");
-}
-
-void copy(void* to, int to_device, const void* from, int from_device, size_t bytes) {
-  if (bytes == 0) return;
-  if (to_device >= 0 && from_device >= 0 && to_device != from_device) {
-    synchronize(from_device);
-    use_device(to_device);
-    check_cuda(cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes, stream()), "a copy between devices");
-    synchronize(to_device);
-    return;
-  }
-  use_device(std::max(to_device, from_device));
-  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "a copy");
-  if (to_device < 0 || from_device < 0) check_cuda(cudaStreamSynchronize(stream()), "a copy");
 }
 
 struct Entry {
@@ -175,10 +127,47 @@ const void* find_table(const char* type) {
   return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels>(type);
 }
 
-constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count, use_device,  allocate,  release,
-                               memory_info,  copy,         synchronize, find_table};
+constexpr CudaLibrary kLibrary{CNNX_VERSION,  device_count,  use_device,  allocate,      release,
+                               memory_info,   copy,          synchronize, find_table,    connect,
+                               begin_capture, end_capture,   replay,      release_graph, upload_to,
+                               pin,           copy_async,    make_event,  record,        wait,
+                               wait_on_host,  release_event, work_stream, meet,          settle};
 
 }  // namespace
+
+DeviceState& state_of(int device) { return states[device]; }
+
+DeviceState& current() {
+  if (current_device < 0) throw CudaError("[cuda] no device was chosen before a kernel was launched.");
+  return states[current_device];
+}
+
+void use_device(int device) {
+  if (const int captured = captured_device(); captured >= 0 && captured != device) {
+    throw CudaError("[graph] a captured function works on one device, cuda:" + std::to_string(captured) +
+                    "; got cuda:" + std::to_string(device) + ".");
+  }
+  check_cuda(cudaSetDevice(device), "cudaSetDevice");
+  current_device = device;
+  DeviceState& state = states[device];
+  std::call_once(state.once, [&] {
+    for (cudaStream_t* stream : {&state.stream, &state.copy_stream}) {
+      check_cuda(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    }
+    check_cuda(cudaDeviceGetAttribute(&state.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+               "cudaDeviceGetAttribute");
+    void* memory = nullptr;
+    check_cuda(cudaHostAlloc(&memory, sizeof(FailedCheck), cudaHostAllocPortable | cudaHostAllocMapped),
+               "cudaHostAlloc");
+    state.failed = new (memory) FailedCheck{};
+  });
+}
+
+void synchronize(int device) {
+  use_device(device);
+  check_may_wait("synchronize()");
+  wait_for(device, stream());
+}
 
 void check_cuda(cudaError_t code, const char* call) {
   if (code == cudaSuccess) return;
@@ -186,8 +175,12 @@ void check_cuda(cudaError_t code, const char* call) {
   throw CudaError(std::string("[cuda] ") + call + " failed: " + cudaGetErrorString(code) + ".");
 }
 
-cudaStream_t stream() { return current().stream; }
+cudaStream_t stream() { return is_capturing() ? current().capture_stream : current().stream; }
+int device() { return current_device; }
 int multiprocessors() { return current().multiprocessors; }
+FailedCheck* failed_check() { return current().failed; }
+void* allocate_scratch(size_t bytes, void** handle) { return host->allocate(current_device, bytes, handle); }
+void release_scratch(void* handle) { host->release(handle); }
 
 }  // namespace cnnx::cuda
 

@@ -11,7 +11,17 @@ namespace cnnx {
 /// The devices after these are not used.
 inline constexpr int kMostCudaDevices = 64;
 
-/// Every function but device_count may raise CudaError. A device of -1 is the host.
+/// What the library asks of the rest: memory of the caching allocator, with a handle that gives it back.
+struct CudaHost {
+  void* (*allocate)(int device, size_t bytes, void** handle);
+  void (*release)(void* handle);
+};
+
+/// The streams of a device: where it works, and where copies run beside that.
+enum class CudaLane : unsigned char { kWork, kCopy };
+
+/// Every function but device_count may raise CudaError. A device of -1 is the host. What waits for a device raises the
+/// std::out_of_range of a check that failed there, and CudaError while this thread captures.
 struct CudaLibrary {
   /// Of the cnnx it was built with: tables of kernels change from one to the next.
   const char* version;
@@ -29,6 +39,33 @@ struct CudaLibrary {
   void (*synchronize)(int device);
   /// The table of kernels whose type has this name; null if there is none yet.
   const void* (*table)(const char* type_name);
+  /// Called once, before anything else but device_count.
+  void (*connect)(const CudaHost* host);
+
+  // Graphs. What this thread launches between the two is not run but kept; `keep` tells whether it is wanted.
+  void (*begin_capture)(int device);
+  void* (*end_capture)(int device, bool keep);
+  void (*replay)(int device, void* graph);
+  void (*release_graph)(int device, void* graph);
+  /// Copies a little from the host in order with the kernels; `from` may change when it returns.
+  void (*upload)(int device, void* to, const void* from, size_t bytes);
+
+  // Copies that run while the device works. Memory for them is the host's, page-locked; null if there is not enough.
+  void* (*pin)(size_t bytes);
+  void (*copy_async)(int device, CudaLane lane, void* to, const void* from, size_t bytes);
+  /// An event passes when its lane has done what it was given before; a lane waits for one that was recorded.
+  void* (*make_event)(int device);
+  void (*record)(int device, CudaLane lane, void* event);
+  void (*wait)(int device, CudaLane lane, void* event);
+  void (*wait_on_host)(void* event);
+  void (*release_event)(void* event);
+
+  // Streams of other libraries, as DLPack numbers them.
+  void* (*work_stream)(int device);
+  /// One of the two, their stream and the work of the device, waits for what the other was given.
+  void (*meet)(int device, void* stream, bool they_wait);
+  /// Waits for the work of the device, or for everybody's, and raises nothing that failed there.
+  void (*settle)(int device, bool everybody);
 };
 
 /// The library, loaded, with at least one device. Raises CudaError that says what is missing.

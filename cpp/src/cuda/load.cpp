@@ -13,6 +13,7 @@
 #include "check.h"
 #include "cnnx/version.h"
 #include "cuda/library.h"
+#include "storage.h"
 
 namespace cnnx {
 namespace {
@@ -28,6 +29,14 @@ std::string library_path() {
   const std::string self = info.dli_fname ? info.dli_fname : "";
   return self.substr(0, self.find_last_of('/') + 1) + "libcnnx_cuda.so";
 }
+
+/// Scratch memory of launchers.
+constexpr CudaHost kHost{[](int device, size_t bytes, void** handle) -> void* {
+                           auto* const memory = new Workspace(bytes, {DeviceType::kCuda, device});
+                           *handle = memory;
+                           return memory->data();
+                         },
+                         [](void* handle) { delete static_cast<Workspace*>(handle); }};
 
 /// The library of a file. Raises CudaError.
 const CudaLibrary* open_library(const std::string& path) {
@@ -55,6 +64,7 @@ const CudaLibrary& load() {
   const CudaLibrary* library = open_library(library_path());
   const char* reason = "";
   check<CudaError>(library->device_count(&reason) > 0, "cuda", "{}", reason);
+  library->connect(&kHost);
   pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
   loaded.store(library);
   return *library;

@@ -15,15 +15,18 @@ struct SmallAxis {
       : input(static_cast<int>(a.window.input)),
         output(static_cast<int>(a.window.output)),
         kernel(static_cast<int>(a.window.kernel)),
-        stride(static_cast<int>(a.window.stride)),
-        dilation(static_cast<int>(a.window.dilation)),
+        stride(small_step(a.window.stride)),
+        dilation(small_step(a.window.dilation)),
         pad(static_cast<int>(a.window.pad_before)),
         pad_after(static_cast<int>(a.window.pad_after)),
         taps_most(static_cast<int>(a.max_taps())),
         adaptive(a.adaptive) {
     // Adaptive windows multiply lengths.
-    const int64_t largest = adaptive ? (a.window.input + 1) * (a.window.output + 1) : a.window.input + a.max_taps() * 2;
-    if (!is_small(largest)) throw CudaError("[cuda] the images to be pooled, or the windows, are too long.");
+    const bool fits = adaptive ? is_small(a.window.input + 1) && is_small(a.window.output + 1) &&
+                                     is_small((a.window.input + 1) * (a.window.output + 1))
+                               : is_small(a.window.input) && is_small(a.window.output) && is_small(a.window.extent()) &&
+                                     is_small(a.window.input + a.window.extent() * 2 + (int64_t{1} << 30));
+    if (!fits) throw CudaError("[cuda] the images to be pooled, or the windows, are too long.");
   }
 
   __device__ int begin(int o) const { return adaptive ? o * input / output : o * stride - pad; }

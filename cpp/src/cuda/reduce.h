@@ -1,4 +1,4 @@
-// Sums and other reductions within a warp and a block, always in the same order.
+// Sums and other reductions within a warp, within a block and of everything, always in the same order.
 #pragma once
 
 #include "cuda/launch.h"
@@ -55,5 +55,41 @@ struct Larger {
     return a < b ? b : a;
   }
 };
+struct Smaller {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return b < a ? b : a;
+  }
+};
+
+/// op over f(i) of all i of [0, n), `start` of none: one block hands the result to finish(), several write a part each.
+template <class V, class F, class Op, class Finish>
+__global__ void __launch_bounds__(kThreads) reduce_kernel(int64_t n, F f, Op op, V start, V* parts, Finish finish) {
+  V value = start;
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) value = op(value, f(i));
+  value = reduce_block(value, op);
+  if (threadIdx.x != 0) return;
+  if (gridDim.x > 1) {
+    parts[blockIdx.x] = value;
+  } else {
+    finish(value);
+  }
+}
+
+/// finish(op over f(i) of all i), in an order that n alone decides, by one thread.
+template <class V, class F, class Op, class Finish>
+void reduce_all(int64_t n, const F& f, const Op& op, V start, const Finish& finish) {
+  constexpr int64_t kEach = 32, kMostBlocks = 1024;  // values of a thread, at least; blocks
+  const int64_t blocks = std::clamp<int64_t>(ceil_div(n, kEach * kThreads), 1, kMostBlocks);
+  const Scratch parts(blocks > 1 ? blocks * static_cast<int64_t>(sizeof(V)) : 0);
+  V* const part = parts.as<V>();
+  launch(reduce_kernel<V, F, Op, Finish>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, n, f, op, start, part,
+         finish);
+  if (blocks == 1) return;
+  const auto read = [part] __device__(int64_t i) { return part[i]; };
+  launch(reduce_kernel<V, decltype(read), Op, Finish>, dim3(1), dim3(kThreads), 0, blocks, read, op, start, part,
+         finish);
+}
 
 }  // namespace cnnx::cuda

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "check.h"
+#include "cuda/capture.h"
 #include "nn/fields.h"
 
 namespace cnnx {
@@ -302,6 +303,7 @@ std::shared_ptr<Module> Module::get_submodule(const std::string& path) const {
 }
 
 void Module::train(bool on) {
+  if (on != training_) note_mode_change();
   training_ = on;
   std::unordered_set<const Module*> seen;
   for (const auto& child : children_snapshot()) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "cuda/fours.h"
 #include "cuda/reduce.h"
 
 namespace cnnx::cuda {
@@ -144,14 +145,33 @@ struct Norm {
   const T *mean, *invstd, *w, *b;
   __device__ T scale(int64_t c) const { return invstd[c] * (w ? w[c] : T(1)); }
   __device__ T operator()(T x, int64_t c) const { return (x - mean[c]) * scale(c) + (b ? b[c] : T(0)); }
+  __device__ T output(T x, T shortcut, bool relu, int64_t c) const {
+    const T value = (*this)(x, c) + shortcut;
+    return relu && value < T(0) ? T(0) : value;
+  }
 };
+
+/// Whether fours of these arrays are of one channel each.
+template <class W, class... P>
+bool has_fours(const W& walk, const P*... pointers) {
+  return walk.plane.value % 4 == 0 && begin_fours(pointers...);
+}
 
 template <class T, class W>
 void normalize(int64_t n, const W& walk, const Norm<T>& norm, const T* x, const T* residual, bool relu, T* y) {
-  for_each(n, [=] __device__(int64_t i) {
-    const T value = norm(x[i], walk.channel(i)) + (residual ? residual[i] : T(0));
-    y[i] = relu && value < T(0) ? T(0) : value;
-  });
+  if (has_fours(walk, x, residual, y)) {
+    for_each(n / 4, [=] __device__(int64_t i) {
+      const int64_t c = walk.channel(i * 4);
+      Four<T> four = four_at(x, i * 4);
+      const Four<T> shortcut = residual ? four_at(residual, i * 4) : Four<T>{};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) four.value[k] = norm.output(four.value[k], shortcut.value[k], relu, c);
+      put_four(y, i * 4, four);
+    });
+    return;
+  }
+  for_each(
+      n, [=] __device__(int64_t i) { y[i] = norm.output(x[i], residual ? residual[i] : T(0), relu, walk.channel(i)); });
 }
 
 template <class T>
@@ -167,7 +187,14 @@ struct Incoming {
   Norm<T> norm;
   bool relu;
   const T *x, *gy;
-  __device__ T operator()(int64_t i, int64_t c) const { return relu && norm(x[i], c) <= T(0) ? T(0) : gy[i]; }
+  /// Whether the ReLU after it lets nothing through where x is `value`.
+  __device__ bool is_stopped(T value, int64_t c) const { return relu && norm(value, c) <= T(0); }
+  /// What goes on to the input: all but what means of join_sums() take off, unless they are null.
+  __device__ T input(T value, T gradient, const T* means, int64_t c) const {
+    T rest = is_stopped(value, c) ? T(0) : gradient;
+    if (means) rest -= means[2 * c] + (value - norm.mean[c]) * means[2 * c + 1];
+    return norm.scale(c) * rest;
+  }
 };
 
 /// Sums of the gradients, and of their products with x - mean, of one piece.
@@ -178,9 +205,9 @@ __global__ void __launch_bounds__(kThreads) piece_sums(W walk, Incoming<T> incom
   T sum = 0, product = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
     const int64_t at = walk.at(i, c);
-    const T value = incoming(at, c);
+    const T x = incoming.x[at], value = incoming.is_stopped(x, c) ? T(0) : incoming.gy[at];
     sum += value;
-    product += value * (incoming.x[at] - mean);
+    product += value * (x - mean);
   }
   sum = reduce_block(sum, Plus());
   product = reduce_block(product, Plus());
@@ -213,11 +240,19 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, class W>
 void input_gradient(const BatchNormGeometry& g, const W& walk, const Incoming<T>& incoming, const T* means, T* gx) {
+  if (has_fours(walk, incoming.x, incoming.gy, gx)) {
+    for_each(g.count() * g.channels / 4, [=] __device__(int64_t i) {
+      const int64_t c = walk.channel(i * 4);
+      const Four<T> x = four_at(incoming.x, i * 4);
+      Four<T> four = four_at(incoming.gy, i * 4);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) four.value[k] = incoming.input(x.value[k], four.value[k], means, c);
+      put_four(gx, i * 4, four);
+    });
+    return;
+  }
   for_each(g.count() * g.channels, [=] __device__(int64_t i) {
-    const int64_t c = walk.channel(i);
-    T value = incoming(i, c);
-    if (means) value -= means[2 * c] + (incoming.x[i] - incoming.norm.mean[c]) * means[2 * c + 1];
-    gx[i] = incoming.norm.scale(c) * value;
+    gx[i] = incoming.input(incoming.x[i], incoming.gy[i], means, walk.channel(i));
   });
 }
 

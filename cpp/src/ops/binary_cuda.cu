@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "cuda/launch.h"
+#include "cuda/fours.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -115,7 +115,15 @@ struct Compared {
 
 template <class T>
 void apply(BinaryOp op, const Broadcast& g, const T* a, const T* b, T* y) {
-  for_each_pair(g, a, b, y, Arithmetic<T>{op});
+  const Arithmetic<T> f{op};
+  const bool is_flat = g.rank == 1 && g.numel > 1;
+  if (is_flat && g.stride_a[0] == 1 && g.stride_b[0] == 1) {
+    map(g.numel, [=] __device__(T u, T v, T) { return f(u, v); }, y, a, b);
+  } else if (is_flat && g.stride_a[0] == 1 && g.stride_b[0] == 0) {
+    map(g.numel, [=] __device__(T u, T, T) { return f(u, *b); }, y, a);
+  } else {
+    for_each_pair(g, a, b, y, f);
+  }
 }
 
 template <class T>

@@ -5,7 +5,7 @@
 
 #include "autograd.h"
 #include "check.h"
-#include "cuda/library.h"
+#include "cuda/pinned.h"
 #include "kernels.h"
 #include "tensor_impl.h"
 
@@ -39,7 +39,7 @@ Tensor Tensor::to(DType target) const {
   return record("to", y, {this}, [from = dtype()](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
 }
 
-Tensor Tensor::to(Device target) const {
+Tensor Tensor::to(Device target, bool non_blocking) const {
   if (target == device()) return *this;
   if (target.is_meta()) return empty(shape(), {dtype(), target});
   check(!device().is_meta(), "to",
@@ -48,7 +48,13 @@ Tensor Tensor::to(Device target) const {
         target);
   Tensor y = empty(shape(), {dtype(), target});
   const auto number = [](Device place) { return place.is_cuda() ? place.index : -1; };
-  cuda_library().copy(y.raw_data(), number(target), raw_data(), number(device()), impl_->storage->bytes());
+  PinnedBlock* const pinned = non_blocking && target.is_cuda() ? find_pinned(raw_data()) : nullptr;
+  if (pinned) {
+    cuda_library().copy_async(target.index, CudaLane::kWork, y.raw_data(), raw_data(), impl_->storage->bytes());
+    note_read(*pinned, target.index, CudaLane::kWork);
+  } else {
+    cuda_library().copy(y.raw_data(), number(target), raw_data(), number(device()), impl_->storage->bytes());
+  }
   if (!grad_needed({this})) return y;
   return record("to", y, {this}, [from = device()](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
 }

@@ -1,6 +1,8 @@
 // Checks and reductions that the losses over classes share.
 #include "ops/class_loss.h"
 
+#include <utility>
+
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
@@ -30,24 +32,25 @@ ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tens
   check_like(op, "class weights", scores, weight);
   check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.",
         g.classes, weight.defined() ? weight.shape() : Shape());
-  targets = targets.clone();
-  if (targets.device().is_meta()) return g;
-  const Tensor host = targets.to(Device());
-  const auto* target = host.data<int64_t>();
-  for (int64_t i = 0; i < g.count(); ++i) {
-    const bool known = (target[i] >= 0 && target[i] < g.classes) || (ignore_index && target[i] == *ignore_index);
-    check<std::out_of_range>(known, op, "targets must lie in [0, {}); got {} at position {}.", g.classes, target[i], i);
-  }
+  const TargetRule rule{op, g.classes, ignore_index != nullptr, ignore_index ? *ignore_index : 0};
+  Tensor copy = empty_like(targets);
+  dispatch_floating(scores.dtype(), [&](auto t) {
+    const auto* const given = std::as_const(targets).data<int64_t>();
+    const int64_t wrong =
+        kernels<LossKernels<decltype(t)>>(targets.device()).copy_targets(rule, g.count(), given, copy.data<int64_t>());
+    if (wrong > 0) fail<std::out_of_range>(op, kTargetRule, g.classes, given[wrong - 1], wrong - 1);
+  });
+  targets = copy;
   return g;
 }
 
-Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduction, double divisor) {
+Tensor reduce_losses(const Tensor& losses, const Shape& targets, Reduction reduction, const Tensor& factor) {
   if (reduction == Reduction::kNone) return losses.reshape(targets);
   Tensor total = empty_like(losses, {});
   dispatch_floating(losses.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<LossKernels<T>>(losses.device())
-        .total(losses.numel(), losses.data<T>(), reduction == Reduction::kMean ? divisor : 1, total.data<T>());
+        .total(losses.numel(), losses.data<T>(), data_or_null<double>(factor), total.data<T>());
   });
   return total;
 }

@@ -1,27 +1,45 @@
-// Totals of losses on CUDA.
+// Checked targets, and totals of losses, on CUDA.
 #include "ops/class_loss.h"
 
-#include "cuda/reduce.h"
+#include "cuda/checks.h"
 
 namespace cnnx::cuda {
 namespace {
 
-/// One block: the losses of a batch are few.
-template <class T>
-__global__ void __launch_bounds__(kThreads) total_kernel(int64_t n, const T* losses, double divisor, T* y) {
-  double sum = 0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += static_cast<double>(losses[i]);
-  sum = reduce_block(sum, Plus());
-  if (threadIdx.x == 0) *y = static_cast<T>(sum / divisor);
+int64_t copy_targets(const TargetRule& rule, int64_t n, const int64_t* from, int64_t* to) {
+  check_all(
+      n,
+      [=] __device__(int64_t i) {
+        const int64_t target = from[i];
+        const bool allowed = rule.allows(target);
+        to[i] = allowed ? target : rule.nearest(target);
+        return allowed;
+      },
+      [=, text = kTargetRule] __device__(FailedCheck* check, long long i) {
+        *check = {rule.op, text, {rule.classes, from[i], i}};
+      });
+  return 0;
 }
 
 template <class T>
-void total(int64_t n, const T* losses, double divisor, T* y) {
-  launch(total_kernel<T>, dim3(1), dim3(kThreads), 0, n, losses, divisor, y);
+void mean_factor(int64_t n, int64_t ignored, const int64_t* targets, const T* w, double* factor) {
+  reduce_all(
+      n,
+      [=] __device__(int64_t i) { return targets[i] == ignored ? 0.0
+                                         : w                   ? static_cast<double>(w[targets[i]])
+                                                               : 1.0; },
+      Plus(), 0.0, [=] __device__(double sum) { *factor = 1 / sum; });
 }
 
 template <class T>
-constexpr LossKernels<T> kTable{total<T>};
+void total(int64_t n, const T* losses, const double* factor, T* y) {
+  reduce_all(
+      n, [=] __device__(int64_t i) { return static_cast<double>(losses[i]); }, Plus(), 0.0,
+      [=] __device__(double sum) { *y = static_cast<T>(factor ? sum * *factor : sum); });
+}
+
+template <class T>
+constexpr LossKernels<T> kTable{copy_targets, mean_factor<T>, total<T>};
 
 }  // namespace
 

@@ -9,17 +9,16 @@
 namespace cnnx {
 namespace {
 
-/// Sum of the targets' weights, ignored ones left out: what the mean divides by.
-double total_weight(const CrossEntropyGeometry& g, const Tensor& targets, const Tensor& weight) {
-  if (targets.device().is_meta()) return static_cast<double>(g.count());
-  const std::vector<double> weights = weight.defined() ? weight.to_vector() : std::vector<double>();
-  const Tensor host = targets.to(Device());
-  const auto* target = host.data<int64_t>();
-  double total = 0;
-  for (int64_t i = 0; i < g.count(); ++i) {
-    if (target[i] != g.ignore_index) total += weights.empty() ? 1 : weights[static_cast<size_t>(target[i])];
-  }
-  return total;
+/// 1 over the sum of the targets' weights, ignored ones left out: the mean's factor.
+Tensor mean_factor(const CrossEntropyGeometry& g, DType dtype, const Tensor& targets, const Tensor& weight) {
+  Tensor factor = empty({}, {DType::kFloat64, targets.device()});
+  dispatch_floating(dtype, [&](auto t) {
+    using T = decltype(t);
+    kernels<LossKernels<T>>(targets.device())
+        .mean_factor(g.count(), g.ignore_index, targets.data<int64_t>(), data_or_null<T>(weight),
+                     factor.data<double>());
+  });
+  return factor;
 }
 
 }  // namespace
@@ -36,11 +35,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
   dispatch_floating(logits.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<CrossEntropyKernels<T>>(logits.device())
-        .forward(g, logits.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr,
-                 losses.data<T>(), lse.data<T>());
+        .forward(g, logits.data<T>(), targets.data<int64_t>(), data_or_null<T>(weight), losses.data<T>(),
+                 lse.data<T>());
   });
-  const double divisor = options.reduction == Reduction::kMean ? total_weight(g, targets, weight) : 1;
-  const Tensor y = reduce_losses(losses, targets.shape(), options.reduction, divisor);
+  const bool is_mean = options.reduction == Reduction::kMean;
+  const Tensor factor = is_mean ? mean_factor(g, logits.dtype(), targets, weight) : Tensor();
+  const Tensor y = reduce_losses(losses, targets.shape(), options.reduction, factor);
   if (!grad_needed({&logits})) return y;
   const bool shared = options.reduction != Reduction::kNone;
   return record(kOp, y, {&logits}, [=, saved_x = save(logits), saved_w = save(weight)](const Tensor& gy) -> Gradients {
@@ -50,8 +50,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<CrossEntropyKernels<T>>(gy.device())
-          .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr, lse.data<T>(),
-                    {gy.data<T>(), static_cast<T>(1 / divisor), shared}, gx.data<T>());
+          .backward(g, x.data<T>(), targets.data<int64_t>(), data_or_null<T>(w), lse.data<T>(),
+                    {gy.data<T>(), data_or_null<double>(factor), shared}, gx.data<T>());
     });
     return {gx};
   });

@@ -2,7 +2,6 @@
 #include "ops/cross_entropy.h"
 
 #include <cmath>
-#include <vector>
 
 #include "cuda/reduce.h"
 
@@ -61,10 +60,12 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-/// Of one class: all * softmax - what the target and smoothing ask for, with `all` those together.
+/// Of one class: all * softmax - what the target and smoothing ask for, with `all` those together. *total is the sum of
+/// the class weights; null of ones.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    backward_kernel(Terms<T> t, T total, const T* x, const int64_t* targets, const T* lse, ItemGradient<T> gy, T* gx) {
+    backward_kernel(Terms<T> t, const T* total, const T* x, const int64_t* targets, const T* lse, ItemGradient<T> gy,
+                    T* gx) {
   const int64_t step = int64_t{gridDim.x} * kThreads, values = t.count * t.classes;
   for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < values; at += step) {
     const int64_t outer = t.by_item.divide(at), rest = at - outer * t.by_item.value;
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     const T scale = gy(i), on_target = scale * (T(1) - t.smoothing) * t.weight(target);
     const T smooth = scale * t.each;
-    const T all = on_target + smooth * total;
+    const T all = on_target + smooth * (total ? *total : static_cast<T>(t.classes));
     gx[at] = all * std::exp(x[at] - lse[i]) - (c == target ? on_target : T(0)) - smooth * t.weight(c);
   }
 }
@@ -91,24 +92,19 @@ void forward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, 
   }
 }
 
-/// Only smoothing wants the sum of the class weights, which are few: the host adds them up.
 template <class T>
-T weight_sum(const CrossEntropyGeometry& g, const T* w) {
-  if (!w || g.smoothing == 0) return static_cast<T>(g.classes);
-  std::vector<T> weights(static_cast<size_t>(g.classes));
-  check_cuda(cudaMemcpyAsync(weights.data(), w, weights.size() * sizeof(T), cudaMemcpyDeviceToHost, stream()),
-             "a copy");
-  check_cuda(cudaStreamSynchronize(stream()), "a copy");
-  T sum = 0;
-  for (const T weight : weights) sum += weight;
-  return sum;
+void add_up(int64_t n, const T* x, T* y) {
+  reduce_all(n, [=] __device__(int64_t i) { return x[i]; }, Plus(), T(0), [=] __device__(T sum) { *y = sum; });
 }
 
 template <class T>
 void backward(const CrossEntropyGeometry& g, const T* x, const int64_t* targets, const T* w, const T* lse,
               ItemGradient<T> gy, T* gx) {
-  launch(backward_kernel<T>, blocks_for(g.count() * g.classes), dim3(kThreads), 0, Terms<T>(g, w), weight_sum(g, w), x,
-         targets, lse, gy, gx);
+  const bool weighs_all = w && g.smoothing != 0;  // only smoothing wants the sum of the weights
+  const Scratch total(weighs_all ? sizeof(T) : 0);
+  if (weighs_all) add_up(g.classes, w, total.as<T>());
+  launch(backward_kernel<T>, blocks_for(g.count() * g.classes), dim3(kThreads), 0, Terms<T>(g, w), total.as<const T>(),
+         x, targets, lse, gy, gx);
 }
 
 template <class T>

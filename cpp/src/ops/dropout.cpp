@@ -27,7 +27,7 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   check_floating(kOp, x);
   check(p >= 0 && p <= 1, kOp, "p must lie in [0, 1]; got {}.", p);
   if (!training || p == 0) return x;
-  const Philox stream = next_stream();
+  const Philox stream = next_stream(x.device());
   const Tensor y = apply(x, stream, p);
   if (!grad_needed({&x})) return y;
   return record(kOp, y, {&x}, [=](const Tensor& gy) -> Gradients { return {apply(gy, stream, p)}; });

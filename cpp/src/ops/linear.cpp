@@ -65,8 +65,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor y = empty_like(x, shape);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    kernels<LinearKernels<T>>(x.device())
-        .forward(g, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr, y.data<T>());
+    kernels<LinearKernels<T>>(x.device()).forward(g, x.data<T>(), weight.data<T>(), data_or_null<T>(bias), y.data<T>());
   });
   if (!grad_needed({&x, &weight, &bias})) return y;
   const bool need_x = x.requires_grad(), need_w = weight.requires_grad(), need_b = bias.requires_grad();

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "ops/simd.h"
 #include "ops/vmath.h"
 #include "parallel.h"
 #include "rounding.h"
@@ -91,10 +92,13 @@ void backward(const LrnGeometry& g, const T* x, const T* gy, T* gx, void* worksp
       }
       const int64_t c = step - ahead;
       if (c < 0) continue;
-      std::fill(s, s + count, T(0));
-      for (int64_t i = std::max<int64_t>(0, c - behind); i <= std::min(g.channels - 1, c + ahead); ++i) {
-        const T* sent = ring + i % rows * kBlock;
-        for (int64_t j = 0; j < count; ++j) s[j] += sent[j];
+      const int64_t first = std::max<int64_t>(0, c - behind), last = std::min(g.channels - 1, c + ahead);
+      for (int64_t j = 0; j < count; j += kLanes<T>) {  // in registers: GCC 12 turns sums in memory into scalar code
+        Vector<T> sum = {};
+        for (int64_t i = first, row = first % rows; i <= last; ++i, row = row + 1 < rows ? row + 1 : 0) {
+          sum += load(ring + row * kBlock + j);
+        }
+        store(sum, s + j);
       }
       const int64_t at = offset + c * g.plane;
       for (int64_t j = 0; j < count; ++j) gx[at + j] -= factor * x[at + j] * s[j];

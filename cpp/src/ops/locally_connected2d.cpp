@@ -76,7 +76,7 @@ Tensor locally_connected2d(const Tensor& x, const Tensor& weight, const Tensor& 
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     with_kernels<T>(g, ConvPass::kForward, x.device(), [&](const Conv2dGeometry& run, const auto& k, void* workspace) {
-      k.forward(run, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), workspace);
+      k.forward(run, x.data<T>(), weight.data<T>(), data_or_null<T>(bias), y.data<T>(), workspace);
     });
   });
   if (!grad_needed({&x, &weight, &bias})) return y;

@@ -21,11 +21,12 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
   dispatch_floating(scores.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<MultiMarginKernels<T>>(scores.device())
-        .forward(g, scores.data<T>(), targets.data<int64_t>(), weight.defined() ? weight.data<T>() : nullptr,
-                 losses.data<T>());
+        .forward(g, scores.data<T>(), targets.data<int64_t>(), data_or_null<T>(weight), losses.data<T>());
   });
-  const double divisor = options.reduction == Reduction::kMean ? static_cast<double>(g.count()) : 1;
-  const Tensor y = reduce_losses(losses, targets.shape(), options.reduction, divisor);
+  const bool is_mean = options.reduction == Reduction::kMean;
+  const Tensor factor =
+      is_mean ? full({}, 1 / static_cast<double>(g.count()), {DType::kFloat64, scores.device()}) : Tensor();
+  const Tensor y = reduce_losses(losses, targets.shape(), options.reduction, factor);
   if (!grad_needed({&scores})) return y;
   const bool shared = options.reduction != Reduction::kNone;
   return record(op, y, {&scores}, [=, saved_x = save(scores), saved_w = save(weight)](const Tensor& gy) -> Gradients {
@@ -35,8 +36,8 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<MultiMarginKernels<T>>(gy.device())
-          .backward(g, x.data<T>(), targets.data<int64_t>(), w.defined() ? w.data<T>() : nullptr,
-                    {gy.data<T>(), static_cast<T>(1 / divisor), shared}, gx.data<T>());
+          .backward(g, x.data<T>(), targets.data<int64_t>(), data_or_null<T>(w),
+                    {gy.data<T>(), data_or_null<double>(factor), shared}, gx.data<T>());
     });
     return {gx};
   });

@@ -1,129 +1,19 @@
-// Optimisers: bookkeeping of groups and state, and the steps. A step cuts all parameters into pieces and updates them
-// in one parallel region; parameters of different dtypes take one region each.
-#include "ops/optimizer.h"
+// Optimisers: bookkeeping of groups and state, and the rules of their steps. A step cuts all parameters into pieces and
+// updates them in one parallel loop; parameters of different dtypes take one loop each (optimizer_step.h).
+#include "cnnx/optim.h"
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 
-#include "check.h"
-#include "cnnx/optim.h"
-#include "kernels.h"
-#include "tensor_impl.h"
+#include "ops/optimizer_step.h"
 
 namespace cnnx::optim {
 namespace {
-
-using Options = std::map<std::string, double>;
-using State = Optimizer::State;
-
-constexpr int64_t kPiece = 16384;
 
 std::vector<ParamGroup> one_group(std::vector<Tensor> params) {
   std::vector<ParamGroup> groups;
   groups.push_back({std::move(params), {}});
   return groups;
-}
-
-/// One more than the steps that this parameter has seen, and counted.
-double count_step(State& state) {
-  Tensor& step = state["step"];
-  if (!step.defined()) step = zeros({}, {DType::kInt64});
-  step.impl()->storage->bump_version();
-  return static_cast<double>(++*step.data<int64_t>());
-}
-
-Tensor& buffer(State& state, const char* name, const Tensor& param) {
-  Tensor& tensor = state[name];
-  if (!tensor.defined()) tensor = zeros_like(param);
-  check(tensor.shape() == param.shape() && tensor.dtype() == param.dtype(), "optimizer",
-        "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for a "
-        "changed model.",
-        param.shape(), param.dtype(), name, tensor.shape(), tensor.dtype());
-  return tensor;
-}
-
-/// What a step works on, and the memory that must outlive it whatever other threads assign meanwhile.
-template <class T, class Rule>
-struct Work {
-  std::vector<Piece<T, Rule>> pieces;
-  std::vector<std::shared_ptr<Storage>> memory;
-  std::vector<std::shared_ptr<const MatrixProduct>> products;
-};
-
-/// Cuts a gradient of n values into pieces and calls fn(offset, piece) for each.
-template <class T, class Rule, class F>
-void cut_gradient(const Tensor& grad, const MatrixProduct* product, F&& fn) {
-  if (!product) {
-    const int64_t n = grad.numel();
-    const T* const g = grad.data<T>();
-    for (int64_t at = 0; at < n; at += kPiece) {
-      fn(at, Piece<T, Rule>{nullptr, g + at, {}, {}, std::min(kPiece, n - at), {}});
-    }
-    return;
-  }
-  const T *left = static_cast<const T*>(product->left.data()), *right = static_cast<const T*>(product->right.data());
-  for (int64_t o = 0; o < product->out; ++o) {
-    for (int64_t i = 0; i < product->in; i += kProductPiece) {
-      const ProductRow<T> row{left + o, right + i, product->rows, product->out, product->in};
-      fn(o * product->in + i, Piece<T, Rule>{nullptr, nullptr, row, {}, std::min(kProductPiece, product->in - i), {}});
-    }
-  }
-}
-
-/// Calls rule(options, state, param, buffers) for every parameter with a gradient of dtype T: it returns the update
-/// rule and sets the state tensors that the update needs.
-template <class T, class Rule, class MakeRule>
-Work<T, Rule> make_work(const char* op, std::deque<ParamGroup>& groups, std::vector<State>& states,
-                        MakeRule make_rule) {
-  Work<T, Rule> work;
-  auto state = states.begin();
-  for (ParamGroup& group : groups) {
-    for (Tensor& param : group.params) {
-      State& mine = *state++;
-      const Tensor grad = param.grad();
-      if (param.dtype() != dtype_of<T>() || !grad.defined()) continue;
-      check_like(op, "a gradient", param, grad);
-      check(grad.shape() == param.shape(), op, "expected a gradient of the parameter's shape {}; got {}.",
-            param.shape(), grad.shape());
-      std::array<Tensor, 3> buffers;
-      const Rule rule = make_rule(group.options, mine, param, buffers);
-      work.memory.insert(work.memory.end(), {param.impl()->storage, grad.impl()->storage});
-      for (const Tensor& tensor : buffers) {
-        if (tensor.defined()) work.memory.push_back(tensor.impl()->storage);
-      }
-      param.impl()->storage->bump_version();
-      const auto product = grad.impl()->storage->product();
-      if (product) work.products.push_back(product);
-      T* const w = param.data<T>();
-      const std::array<T*, 3> state_values{data_or_null<T>(buffers[0]), data_or_null<T>(buffers[1]),
-                                           data_or_null<T>(buffers[2])};
-      cut_gradient<T, Rule>(grad, product.get(), [&](int64_t at, Piece<T, Rule> piece) {
-        piece.w = w + at;
-        for (size_t i = 0; i < 3; ++i) piece.state[i] = state_values[i] ? state_values[i] + at : nullptr;
-        piece.rule = rule;
-        work.pieces.push_back(piece);
-      });
-    }
-  }
-  return work;
-}
-
-/// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
-template <class Rule, class Select, class MakeRule>
-void run_step(const char* op, std::deque<ParamGroup>& groups, std::vector<State>& states, Select select,
-              MakeRule make_rule) {
-  const auto run = [&](auto t) {
-    using T = decltype(t);
-    const Work<T, Rule> work = make_work<T, Rule>(op, groups, states, make_rule);
-    const Device device = groups.front().params.front().device();
-    if (!work.pieces.empty()) {
-      select(kernels<OptimizerKernels<T>>(device))(std::span<const Piece<T, Rule>>(work.pieces));
-    }
-    for (const auto& storage : work.memory) storage->note_access();  // what was derived meanwhile may be of half a step
-  };
-  run(float{});
-  run(double{});
 }
 
 }  // namespace
@@ -213,14 +103,14 @@ SGD::SGD(std::vector<ParamGroup> groups, const SGDOptions& o)
                  {"nesterov", o.nesterov}}) {}
 
 void SGD::step() {
-  run_step<SGDRule>(
-      "SGD", groups_, state_, [](const auto& k) { return k.sgd; },
-      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-        const double momentum = o.at("momentum");
-        const bool first = state.count("momentum_buffer") == 0;
-        if (momentum != 0) buffers[0] = buffer(state, "momentum_buffer", param);
-        return SGDRule{o.at("lr"), momentum, o.at("dampening"), o.at("weight_decay"), o.at("nesterov") != 0, first};
-      });
+  run_step(
+      Method<SGDRule>{"SGD", false,
+                      [](const Options& o) { return BufferNames{o.at("momentum") != 0 ? "momentum_buffer" : nullptr}; },
+                      [](const Options& o, double, bool is_first) {
+                        return SGDRule{o.at("lr"),           o.at("momentum"),      o.at("dampening"),
+                                       o.at("weight_decay"), o.at("nesterov") != 0, is_first};
+                      }},
+      *this, [](const auto& k) { return k.sgd; });
 }
 
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& options) : Adam(one_group(std::move(params)), options) {}
@@ -233,20 +123,19 @@ Adam::Adam(const char* name, std::vector<ParamGroup> groups, const AdamOptions& 
       decoupled_weight_decay_(decoupled_weight_decay) {}
 
 void Adam::step() {
-  run_step<AdamRule>(
-      "Adam", groups_, state_, [](const auto& k) { return k.adam; },
-      [this](const Options& o, State& state, const Tensor& param, auto& buffers) {
-        const double count = count_step(state), beta1 = o.at("beta1"), beta2 = o.at("beta2");
-        buffers = {buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param), Tensor()};
-        return AdamRule{o.at("lr"),
-                        beta1,
-                        beta2,
-                        o.at("eps"),
-                        o.at("weight_decay"),
-                        decoupled_weight_decay_,
-                        1 - std::pow(beta1, count),
-                        1 - std::pow(beta2, count)};
-      });
+  run_step(Method<AdamRule>{"Adam", true, [](const Options&) { return BufferNames{"exp_avg", "exp_avg_sq"}; },
+                            [decoupled = decoupled_weight_decay_](const Options& o, double step, bool) {
+                              const double beta1 = o.at("beta1"), beta2 = o.at("beta2");
+                              return AdamRule{o.at("lr"),
+                                              beta1,
+                                              beta2,
+                                              o.at("eps"),
+                                              o.at("weight_decay"),
+                                              decoupled,
+                                              1 - std::pow(beta1, step),
+                                              1 - std::pow(beta2, step)};
+                            }},
+           *this, [](const auto& k) { return k.adam; });
 }
 
 AdamW::AdamW(std::vector<Tensor> params, const AdamOptions& options) : AdamW(one_group(std::move(params)), options) {}
@@ -265,17 +154,16 @@ RMSprop::RMSprop(std::vector<ParamGroup> groups, const RMSpropOptions& o)
                  {"centered", o.centered}}) {}
 
 void RMSprop::step() {
-  run_step<RMSpropRule>(
-      "RMSprop", groups_, state_, [](const auto& k) { return k.rmsprop; },
-      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-        count_step(state);
-        const double momentum = o.at("momentum");
-        const bool centered = o.at("centered") != 0;
-        buffers[0] = buffer(state, "square_avg", param);
-        if (momentum != 0) buffers[1] = buffer(state, "momentum_buffer", param);
-        if (centered) buffers[2] = buffer(state, "grad_avg", param);
-        return RMSpropRule{o.at("lr"), o.at("alpha"), o.at("eps"), o.at("weight_decay"), momentum, centered};
-      });
+  run_step(Method<RMSpropRule>{"RMSprop", true,
+                               [](const Options& o) {
+                                 return BufferNames{"square_avg", o.at("momentum") != 0 ? "momentum_buffer" : nullptr,
+                                                    o.at("centered") != 0 ? "grad_avg" : nullptr};
+                               },
+                               [](const Options& o, double, bool) {
+                                 return RMSpropRule{o.at("lr"),           o.at("alpha"),    o.at("eps"),
+                                                    o.at("weight_decay"), o.at("momentum"), o.at("centered") != 0};
+                               }},
+           *this, [](const auto& k) { return k.rmsprop; });
 }
 
 Adagrad::Adagrad(std::vector<Tensor> params, const AdagradOptions& options)
@@ -285,66 +173,76 @@ Adagrad::Adagrad(std::vector<ParamGroup> groups, const AdagradOptions& o)
                 {{"lr", o.lr}, {"lr_decay", o.lr_decay}, {"weight_decay", o.weight_decay}, {"eps", o.eps}}) {}
 
 void Adagrad::step() {
-  run_step<AdagradRule>(
-      "Adagrad", groups_, state_, [](const auto& k) { return k.adagrad; },
-      [](const Options& o, State& state, const Tensor& param, auto& buffers) {
-        const double count = count_step(state);
-        buffers[0] = buffer(state, "sum", param);
-        return AdagradRule{o.at("lr") / (1 + (count - 1) * o.at("lr_decay")), o.at("eps"), o.at("weight_decay")};
-      });
+  run_step(Method<AdagradRule>{"Adagrad", true, [](const Options&) { return BufferNames{"sum"}; },
+                               [](const Options& o, double step, bool) {
+                                 return AdagradRule{o.at("lr") / (1 + (step - 1) * o.at("lr_decay")), o.at("eps"),
+                                                    o.at("weight_decay")};
+                               }},
+           *this, [](const auto& k) { return k.adagrad; });
 }
 
-double clip_grad_norm(std::span<const Tensor> params, double max_norm) {
-  check(max_norm >= 0, "clip_grad_norm", "max_norm must not be negative; got {}.", max_norm);
-  double total = 0;
+// ---- Gradients
+
+namespace {
+
+/// Those of the parameters that have one, on one device.
+std::vector<Tensor> gradients_of(const char* op, std::span<const Tensor> params) {
   std::vector<Tensor> grads;
   for (const Tensor& param : params) {
     if (const Tensor grad = param.grad(); grad.defined()) grads.push_back(grad);
   }
-  for (const Tensor& grad : grads) {
-    dispatch_floating(grad.dtype(), [&](auto t) {
-      using T = decltype(t);
-      total += kernels<OptimizerKernels<T>>(grad.device()).square_sum(grad.numel(), grad.data<T>());
-    });
-  }
-  const double norm = std::sqrt(total), factor = max_norm / (norm + 1e-6);
-  if (factor >= 1) return norm;
-  for (Tensor& grad : grads) {
-    dispatch_floating(grad.dtype(), [&](auto t) {
-      using T = decltype(t);
-      kernels<OptimizerKernels<T>>(grad.device()).scale(grad.numel(), static_cast<T>(factor), grad.data<T>());
-    });
-    grad.impl()->storage->bump_version();
-  }
-  return norm;
-}
-
-namespace {
-
-/// The gradients of one dtype, by device.
-template <class T>
-bool unscale(std::span<const Tensor> params, double factor) {
-  std::vector<std::pair<Device, std::vector<GradientRun<T>>>> devices;
-  for (const Tensor& param : params) {
-    Tensor grad = param.grad();
-    if (!grad.defined() || grad.dtype() != dtype_of<T>()) continue;
-    auto found = std::find_if(devices.begin(), devices.end(), [&](const auto& d) { return d.first == grad.device(); });
-    if (found == devices.end()) found = devices.insert(devices.end(), {grad.device(), {}});
-    found->second.push_back({grad.data<T>(), grad.numel()});
-    grad.impl()->storage->bump_version();
-  }
-  bool infinite = false;
-  for (const auto& [device, runs] : devices) {
-    infinite |= kernels<OptimizerKernels<T>>(device).unscale(runs, static_cast<T>(factor));
-  }
-  return infinite;
+  for (const Tensor& grad : grads) check_same_device(op, grads.front(), grad);
+  return grads;
 }
 
 }  // namespace
 
+Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm) {
+  constexpr const char* kOp = "clip_grad_norm";
+  check(max_norm >= 0, kOp, "max_norm must not be negative; got {}.", max_norm);
+  std::vector<Tensor> grads = gradients_of(kOp, params);
+  if (grads.empty()) return zeros({}, {DType::kFloat64});
+  const Device device = grads.front().device();
+  const TensorOptions number{DType::kFloat64, device};
+  Tensor sums = empty({static_cast<int64_t>(grads.size())}, number), norm = empty({}, number),
+         factor = empty({}, number);
+  double* sum = sums.data<double>();
+  const auto for_each_grad = [&](auto fn) {
+    for (Tensor& grad : grads) {
+      dispatch_floating(grad.dtype(), [&](auto t) { fn(kernels<OptimizerKernels<decltype(t)>>(device), grad, t); });
+    }
+  };
+  for_each_grad(
+      [&](const auto& k, const Tensor& grad, auto t) { k.square_sum(grad.numel(), grad.data<decltype(t)>(), sum++); });
+  kernels<OptimizerKernels<float>>(device).clip_factor(sums.numel(), sums.data<double>(), max_norm, norm.data<double>(),
+                                                       factor.data<double>());
+  for_each_grad([&](const auto& k, Tensor& grad, auto t) {
+    k.shrink(grad.numel(), factor.data<double>(), grad.data<decltype(t)>());
+    grad.impl()->storage->bump_version();
+  });
+  return norm;
+}
+
 bool unscale_gradients(std::span<const Tensor> params, double factor) {
-  const bool infinite = unscale<float>(params, factor);
-  return unscale<double>(params, factor) || infinite;
+  constexpr const char* kOp = "GradScaler";
+  std::vector<Tensor> grads = gradients_of(kOp, params);
+  check<std::runtime_error>(!grads.empty(), kOp,
+                            "no parameter of the optimizer has a gradient. Call backward() first.");
+  const Device device = grads.front().device();
+  Tensor found = zeros({}, {DType::kInt64, device});
+  const auto run = [&](auto t) {
+    using T = decltype(t);
+    std::vector<GradientRun<T>> runs;
+    for (Tensor& grad : grads) {
+      if (grad.dtype() != dtype_of<T>()) continue;
+      runs.push_back({grad.data<T>(), grad.numel()});
+      grad.impl()->storage->bump_version();
+    }
+    kernels<OptimizerKernels<T>>(device).unscale(runs, static_cast<T>(factor), found.data<int64_t>());
+  };
+  run(float{});
+  run(double{});
+  return found.item() != 0;
 }
 
 }  // namespace cnnx::optim

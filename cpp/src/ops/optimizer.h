@@ -44,6 +44,7 @@ struct Piece {
   T* state[3];
   int64_t n;
   Rule rule;
+  const Rule* live;  // where a captured step finds the rule of each run, in device memory; null: it is `rule`
 };
 
 inline constexpr int64_t kProductPiece = 2048;
@@ -61,11 +62,17 @@ struct OptimizerKernels {
   void (*adam)(std::span<const Piece<T, AdamRule>> pieces);        // running mean and mean square
   void (*rmsprop)(std::span<const Piece<T, RMSpropRule>> pieces);  // mean square, momentum buffer, mean
   void (*adagrad)(std::span<const Piece<T, AdagradRule>> pieces);  // sum of squares
-  /// Sum of squares of x, the same for any number of threads.
-  double (*square_sum)(int64_t n, const T* x);
-  void (*scale)(int64_t n, T factor, T* x);
-  /// Multiplies all values by the factor; whether any was not finite before.
-  bool (*unscale)(std::span<const GradientRun<T>> runs, T factor);
+  /// *sum = the sum of squares of x, the same for any number of threads.
+  void (*square_sum)(int64_t n, const T* x, double* sum);
+  /// *norm = the root of the sum of the sums; *factor = what brings it to `most`.
+  void (*clip_factor)(int64_t count, const double* sums, double most, double* norm, double* factor);
+  /// x *= *factor, if that is below 1.
+  void (*shrink)(int64_t n, const double* factor, T* x);
+  /// Multiplies all values by the factor. *found = 1 if one was not finite before.
+  void (*unscale)(std::span<const GradientRun<T>> runs, T factor, int64_t* found);
 };
+
+/// The factor of clip_grad_norm; NaN of NaN.
+constexpr double factor_to(double most, double norm) { return most / (norm + 1e-6); }
 
 }  // namespace cnnx

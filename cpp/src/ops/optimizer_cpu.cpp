@@ -20,10 +20,15 @@ void multiply_out(const ProductRow<T>& p, int64_t n, T* g) {
   }
 }
 
-/// Calls fn(piece, gradient).
+/// Calls fn(piece, gradient). Few parameters stay with the caller's core: to hand over half of them, with gradients and
+/// state, and to fetch them again in the next forward pass takes longer than to update them.
 template <class T, class Rule, class F>
 void for_each_piece(std::span<const Piece<T, Rule>> pieces, F fn) {
-  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+  constexpr int64_t kFew = 1 << 17;
+  const auto count = static_cast<int64_t>(pieces.size());
+  int64_t values = 0;
+  for (const Piece<T, Rule>& piece : pieces) values += piece.n;
+  parallel_for(count, values < kFew ? count : 1, [&](int64_t begin, int64_t end) {
     T product[kProductPiece];
     for (int64_t i = begin; i < end; ++i) {
       const Piece<T, Rule>& piece = pieces[static_cast<size_t>(i)];
@@ -114,28 +119,36 @@ void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
 }
 
 template <class T>
-double square_sum(int64_t n, const T* x) {
+void square_sum(int64_t n, const T* x, double* sum) {
   constexpr int64_t kRun = 4096;  // added up in T, the runs in double
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kRun) {
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) sum += x[i] * x[i];
-    total += static_cast<double>(sum);
+    T run = 0;
+#pragma omp simd reduction(+ : run)
+    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) run += x[i] * x[i];
+    total += static_cast<double>(run);
   }
-  return total;
+  *sum = total;
+}
+
+void clip_factor(int64_t count, const double* sums, double most, double* norm, double* factor) {
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i) total += sums[i];
+  *norm = std::sqrt(total);
+  *factor = factor_to(most, *norm);
 }
 
 template <class T>
-void scale(int64_t n, T factor, T* x) {
+void shrink(int64_t n, const double* by, T* x) {
+  if (*by >= 1) return;
+  const T factor = static_cast<T>(*by);
   parallel_for(n, kElementGrain, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) x[i] *= factor;
   });
 }
 
 template <class T>
-bool unscale(std::span<const GradientRun<T>> runs, T factor) {
-  int found = 0;
+void unscale(std::span<const GradientRun<T>> runs, T factor, int64_t* found) {
   for (const GradientRun<T>& run : runs) {
     parallel_for(run.n, kElementGrain, [&](int64_t begin, int64_t end) {
       T zeros = 0;  // NaN as soon as one value is not finite
@@ -144,17 +157,14 @@ bool unscale(std::span<const GradientRun<T>> runs, T factor) {
         zeros += run.g[i] * T(0);
         run.g[i] *= factor;
       }
-      if (zeros != 0) {
-#pragma omp atomic write
-        found = 1;
-      }
+      if (zeros != 0) __atomic_store_n(found, 1, __ATOMIC_RELAXED);
     });
   }
-  return found != 0;
 }
 
 template <class T>
-constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, scale<T>, unscale<T>};
+constexpr OptimizerKernels<T> kTable{sgd<T>,        adam<T>,     rmsprop<T>, adagrad<T>,
+                                     square_sum<T>, clip_factor, shrink<T>,  unscale<T>};
 
 }  // namespace
 

@@ -2,8 +2,8 @@
 #include "ops/optimizer.h"
 
 #include <cmath>
-#include <vector>
 
+#include "cuda/fours.h"
 #include "cuda/reduce.h"
 
 namespace cnnx::cuda {
@@ -12,22 +12,31 @@ namespace {
 constexpr int kTensors = 48;  // of a launch: what 4 KiB of arguments hold
 constexpr int kGradients = 128;
 
+/// One value of a parameter, and of its state, in registers.
+template <class T>
+struct Value {
+  T w, g;
+  T state[3];
+};
+
 template <class T>
 struct Run {
   T* w;
   const T* g;
   T* state[3];
   int64_t n;
+  bool fours;  // all begin where four values may be read at once
 };
 template <class T>
 struct Runs {
   Run<T> run[kTensors];
 };
 
-/// The updates, one value at a time. Rules come in the element type.
+/// The updates, one value at a time, with the rule in the element type.
 template <class T>
 struct SGDUpdate {
-  explicit SGDUpdate(const SGDRule& r)
+  using Rule = SGDRule;
+  __host__ __device__ explicit SGDUpdate(const SGDRule& r)
       : lr(static_cast<T>(r.lr)),
         decay(static_cast<T>(r.weight_decay)),
         momentum(static_cast<T>(r.momentum)),
@@ -37,22 +46,22 @@ struct SGDUpdate {
   T lr, decay, momentum, keep, share;
   bool nesterov;
 
-  __device__ void operator()(const Run<T>& run, int64_t i) const {
-    const T w = run.w[i];
-    T d = run.g[i] + decay * w;
-    if (T* const buffer = run.state[0]) {
+  __device__ void operator()(Value<T>* v, const Run<T>& run) const {
+    T d = v->g + decay * v->w;
+    if (run.state[0]) {
       // A first step finds the buffer zeroed.
-      const T velocity = keep * buffer[i] + share * d;
-      buffer[i] = velocity;
+      const T velocity = keep * v->state[0] + share * d;
+      v->state[0] = velocity;
       d = nesterov ? d + momentum * velocity : velocity;
     }
-    run.w[i] = w - lr * d;
+    v->w -= lr * d;
   }
 };
 
 template <class T>
 struct AdamUpdate {
-  explicit AdamUpdate(const AdamRule& r)
+  using Rule = AdamRule;
+  __host__ __device__ explicit AdamUpdate(const AdamRule& r)
       : beta1(static_cast<T>(r.beta1)),
         beta2(static_cast<T>(r.beta2)),
         rest1(static_cast<T>(1 - r.beta1)),
@@ -64,18 +73,19 @@ struct AdamUpdate {
         decay(r.decoupled ? T(0) : static_cast<T>(r.weight_decay)) {}
   T beta1, beta2, rest1, rest2, eps, step, root, shrink, decay;
 
-  __device__ void operator()(const Run<T>& run, int64_t i) const {
-    const T w = run.w[i], d = run.g[i] + decay * w;
-    const T mean = beta1 * run.state[0][i] + rest1 * d, square = beta2 * run.state[1][i] + rest2 * d * d;
-    run.state[0][i] = mean;
-    run.state[1][i] = square;
-    run.w[i] = shrink * w - step * mean / (std::sqrt(square) * root + eps);
+  __device__ void operator()(Value<T>* v, const Run<T>&) const {
+    const T d = v->g + decay * v->w;
+    const T mean = beta1 * v->state[0] + rest1 * d, square = beta2 * v->state[1] + rest2 * d * d;
+    v->state[0] = mean;
+    v->state[1] = square;
+    v->w = shrink * v->w - step * mean / (std::sqrt(square) * root + eps);
   }
 };
 
 template <class T>
 struct RMSpropUpdate {
-  explicit RMSpropUpdate(const RMSpropRule& r)
+  using Rule = RMSpropRule;
+  __host__ __device__ explicit RMSpropUpdate(const RMSpropRule& r)
       : lr(static_cast<T>(r.lr)),
         alpha(static_cast<T>(r.alpha)),
         rest(static_cast<T>(1 - r.alpha)),
@@ -84,40 +94,78 @@ struct RMSpropUpdate {
         momentum(static_cast<T>(r.momentum)) {}
   T lr, alpha, rest, eps, decay, momentum;
 
-  __device__ void operator()(const Run<T>& run, int64_t i) const {
-    const T w = run.w[i], d = run.g[i] + decay * w, square = alpha * run.state[0][i] + rest * d * d;
-    run.state[0][i] = square;
+  __device__ void operator()(Value<T>* v, const Run<T>& run) const {
+    const T d = v->g + decay * v->w, square = alpha * v->state[0] + rest * d * d;
+    v->state[0] = square;
     T variance = square;
     if (run.state[2]) {
-      const T mean = alpha * run.state[2][i] + rest * d;
-      run.state[2][i] = mean;
+      const T mean = alpha * v->state[2] + rest * d;
+      v->state[2] = mean;
       variance -= mean * mean;
     }
     T update = d / (std::sqrt(variance) + eps);
-    if (run.state[1]) update = run.state[1][i] = momentum * run.state[1][i] + update;
-    run.w[i] = w - lr * update;
+    if (run.state[1]) update = v->state[1] = momentum * v->state[1] + update;
+    v->w -= lr * update;
   }
 };
 
 template <class T>
 struct AdagradUpdate {
-  explicit AdagradUpdate(const AdagradRule& r)
+  using Rule = AdagradRule;
+  __host__ __device__ explicit AdagradUpdate(const AdagradRule& r)
       : lr(static_cast<T>(r.lr)), eps(static_cast<T>(r.eps)), decay(static_cast<T>(r.weight_decay)) {}
   T lr, eps, decay;
 
-  __device__ void operator()(const Run<T>& run, int64_t i) const {
-    const T w = run.w[i], d = run.g[i] + decay * w, square = run.state[0][i] + d * d;
-    run.state[0][i] = square;
-    run.w[i] = w - lr * d / (std::sqrt(square) + eps);
+  __device__ void operator()(Value<T>* v, const Run<T>&) const {
+    const T d = v->g + decay * v->w, square = v->state[0] + d * d;
+    v->state[0] = square;
+    v->w -= lr * d / (std::sqrt(square) + eps);
   }
 };
 
-/// blockIdx.y is the tensor.
 template <class T, class Update>
-__global__ void __launch_bounds__(kThreads) update_kernel(Runs<T> runs, Update update) {
+__device__ void update_four(const Update& update, const Run<T>& run, int64_t at) {
+  Four<T> w = four_at(run.w, at), state[3] = {};
+  const Four<T> g = four_at(run.g, at);
+#pragma unroll
+  for (int s = 0; s < 3; ++s) {
+    if (run.state[s]) state[s] = four_at(run.state[s], at);
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    Value<T> v{w.value[k], g.value[k], {state[0].value[k], state[1].value[k], state[2].value[k]}};
+    update(&v, run);
+    w.value[k] = v.w;
+#pragma unroll
+    for (int s = 0; s < 3; ++s) state[s].value[k] = v.state[s];
+  }
+  put_four(run.w, at, w);
+#pragma unroll
+  for (int s = 0; s < 3; ++s) {
+    if (run.state[s]) put_four(run.state[s], at, state[s]);
+  }
+}
+
+/// blockIdx.y is the tensor. The update is that of *live unless that is null.
+template <class T, class Update>
+__global__ void __launch_bounds__(kThreads)
+    update_kernel(Runs<T> runs, Update given, const typename Update::Rule* live) {
   const Run<T>& run = runs.run[blockIdx.y];
-  const int64_t step = int64_t{gridDim.x} * kThreads;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < run.n; i += step) update(run, i);
+  const Update update = live ? Update(*live) : given;
+  const int64_t step = int64_t{gridDim.x} * kThreads, first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t fours = run.fours ? run.n / 4 : 0;
+  for (int64_t i = first; i < fours; i += step) update_four(update, run, i * 4);
+  for (int64_t i = fours * 4 + first; i < run.n; i += step) {
+    Value<T> v{run.w[i], run.g[i], {}};
+    for (int s = 0; s < 3; ++s) {
+      if (run.state[s]) v.state[s] = run.state[s][i];
+    }
+    update(&v, run);
+    run.w[i] = v.w;
+    for (int s = 0; s < 3; ++s) {
+      if (run.state[s]) run.state[s][i] = v.state[s];
+    }
+  }
 }
 
 /// Whether b goes on where a ends.
@@ -133,57 +181,52 @@ template <class Update, class T, class Rule>
 void run_pieces(std::span<const Piece<T, Rule>> pieces) {
   for (size_t next = 0; next < pieces.size();) {
     const Rule& rule = pieces[next].rule;
+    const Rule* const live = pieces[next].live;
     Runs<T> runs{};
     int count = 0;
     int64_t longest = 0;
-    for (; next < pieces.size() && pieces[next].rule == rule; ++next) {
+    for (; next < pieces.size() && pieces[next].rule == rule && pieces[next].live == live; ++next) {
       const Piece<T, Rule>& piece = pieces[next];
       if (count > 0 && continues(runs.run[count - 1], piece)) {
         runs.run[count - 1].n += piece.n;
       } else if (count < kTensors) {
-        runs.run[count++] = {piece.w, piece.g, {piece.state[0], piece.state[1], piece.state[2]}, piece.n};
+        runs.run[count++] = {piece.w,
+                             piece.g,
+                             {piece.state[0], piece.state[1], piece.state[2]},
+                             piece.n,
+                             begin_fours(piece.w, piece.g, piece.state[0], piece.state[1], piece.state[2])};
       } else {
         break;
       }
       longest = std::max(longest, runs.run[count - 1].n);
     }
-    dim3 grid = blocks_for(longest);
+    dim3 grid = blocks_for(longest, 4);
     grid.y = static_cast<unsigned>(count);
-    launch(update_kernel<T, Update>, grid, dim3(kThreads), 0, runs, Update(rule));
+    launch(update_kernel<T, Update>, grid, dim3(kThreads), 0, runs, Update(rule), live);
   }
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) square_sums(int64_t n, const T* x, double* parts) {
-  const int64_t step = int64_t{gridDim.x} * kThreads;
-  double sum = 0;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) {
-    sum += static_cast<double>(x[i] * x[i]);
-  }
-  sum = reduce_block(sum, Plus());
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+void square_sum(int64_t n, const T* x, double* sum) {
+  reduce_all(
+      n, [=] __device__(int64_t i) { return static_cast<double>(x[i] * x[i]); }, Plus(), 0.0,
+      [=] __device__(double total) { *sum = total; });
 }
 
-/// Waits for the GPU: the caller wants a number.
-template <class T>
-double square_sum(int64_t n, const T* x) {
-  if (n == 0) return 0;
-  const dim3 grid = blocks_for(n, 16);
-  const Scratch parts(int64_t{grid.x} * static_cast<int64_t>(sizeof(double)));
-  launch(square_sums<T>, grid, dim3(kThreads), 0, n, x, parts.as<double>());
-  std::vector<double> host(grid.x);
-  check_cuda(
-      cudaMemcpyAsync(host.data(), parts.as<double>(), host.size() * sizeof(double), cudaMemcpyDeviceToHost, stream()),
-      "a copy");
-  check_cuda(cudaStreamSynchronize(stream()), "a copy");
-  double total = 0;
-  for (const double part : host) total += part;
-  return total;
+void clip_factor(int64_t count, const double* sums, double most, double* norm, double* factor) {
+  reduce_all(
+      count, [=] __device__(int64_t i) { return sums[i]; }, Plus(), 0.0,
+      [=] __device__(double total) {
+        *norm = std::sqrt(total);
+        *factor = factor_to(most, *norm);
+      });
 }
 
 template <class T>
-void scale(int64_t n, T factor, T* x) {
-  for_each(n, [=] __device__(int64_t i) { x[i] *= factor; });
+void shrink(int64_t n, const double* factor, T* x) {
+  for_each(n, [=] __device__(int64_t i) {
+    if (!(*factor >= 1)) x[i] *= static_cast<T>(*factor);
+  });
 }
 
 template <class T>
@@ -193,21 +236,18 @@ struct Gradients {
 
 /// blockIdx.y is the gradient. All who find a value that is not finite write the same.
 template <class T>
-__global__ void __launch_bounds__(kThreads) unscale_kernel(Gradients<T> gradients, T factor, int* found) {
+__global__ void __launch_bounds__(kThreads) unscale_kernel(Gradients<T> gradients, T factor, int64_t* found) {
   const GradientRun<T>& run = gradients.run[blockIdx.y];
-  const int64_t step = int64_t{gridDim.x} * kThreads;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < run.n; i += step) {
+  const int64_t step = int64_t{gridDim.x} * kThreads, first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  for (int64_t i = first; i < run.n; i += step) {
     const T g = run.g[i];
     if (!std::isfinite(g)) *found = 1;
     run.g[i] = g * factor;
   }
 }
 
-/// Waits for the GPU: the caller wants to know.
 template <class T>
-bool unscale(std::span<const GradientRun<T>> runs, T factor) {
-  const Scratch found(sizeof(int));
-  check_cuda(cudaMemsetAsync(found.as<int>(), 0, sizeof(int), stream()), "cudaMemsetAsync");
+void unscale(std::span<const GradientRun<T>> runs, T factor, int64_t* found) {
   for (size_t first = 0; first < runs.size(); first += kGradients) {
     const auto some = runs.subspan(first, std::min<size_t>(kGradients, runs.size() - first));
     Gradients<T> gradients{};
@@ -216,12 +256,8 @@ bool unscale(std::span<const GradientRun<T>> runs, T factor) {
     for (const GradientRun<T>& run : some) longest = std::max(longest, run.n);
     dim3 grid = blocks_for(longest);
     grid.y = static_cast<unsigned>(some.size());
-    launch(unscale_kernel<T>, grid, dim3(kThreads), 0, gradients, factor, found.as<int>());
+    launch(unscale_kernel<T>, grid, dim3(kThreads), 0, gradients, factor, found);
   }
-  int host = 0;
-  check_cuda(cudaMemcpyAsync(&host, found.as<int>(), sizeof(int), cudaMemcpyDeviceToHost, stream()), "a copy");
-  check_cuda(cudaStreamSynchronize(stream()), "a copy");
-  return host != 0;
 }
 
 template <class T>
@@ -230,7 +266,8 @@ constexpr OptimizerKernels<T> kTable{run_pieces<SGDUpdate<T>, T, SGDRule>,
                                      run_pieces<RMSpropUpdate<T>, T, RMSpropRule>,
                                      run_pieces<AdagradUpdate<T>, T, AdagradRule>,
                                      square_sum<T>,
-                                     scale<T>,
+                                     clip_factor,
+                                     shrink<T>,
                                      unscale<T>};
 
 }  // namespace

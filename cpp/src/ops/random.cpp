@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "check.h"
+#include "cuda/capture.h"
 #include "kernels.h"
 #include "ops/random_kernels.h"
 #include "tensor_impl.h"
@@ -15,10 +16,11 @@ std::atomic<uint64_t> global_seed{0};
 std::atomic<uint64_t> streams{0};
 thread_local StreamTapeGuard* tape = nullptr;  // the innermost
 
-Philox draw(StreamTapeGuard* from) {
-  if (from) return from->next();
+Philox draw(StreamTapeGuard* from, Device device) {
+  if (from) return from->next(device);
   if (is_dry_run()) return {};
-  return {global_seed.load(), streams.fetch_add(1)};
+  if (Capture* capture = current_capture()) return capture->draw(device);
+  return next_streams(1);
 }
 }  // namespace
 
@@ -27,7 +29,8 @@ void manual_seed(uint64_t seed) {
   streams.store(0);
 }
 
-Philox next_stream() { return draw(tape); }
+Philox next_stream(Device device) { return draw(tape, device); }
+Philox next_streams(uint64_t count) { return {global_seed.load(), streams.fetch_add(count)}; }
 
 Philox StreamTape::record(const Philox& stream) { return streams_.emplace_back(stream); }
 
@@ -42,14 +45,16 @@ StreamTapeGuard::StreamTapeGuard(StreamTape& streams_of, Mode mode)
   if (mode == Mode::kReplay) tape_.rewind();
 }
 StreamTapeGuard::~StreamTapeGuard() { tape = outer_; }
-Philox StreamTapeGuard::next() { return mode_ == Mode::kReplay ? tape_.replay() : tape_.record(draw(outer_)); }
+Philox StreamTapeGuard::next(Device device) {
+  return mode_ == Mode::kReplay ? tape_.replay() : tape_.record(draw(outer_, device));
+}
 
 void fill_uniform(Tensor& x, double low, double high) {
   check_floating("uniform", x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<RandomKernels<T>>(x.device())
-        .uniform(x.numel(), next_stream(), static_cast<T>(low), static_cast<T>(high), x.data<T>());
+        .uniform(x.numel(), next_stream(x.device()), static_cast<T>(low), static_cast<T>(high), x.data<T>());
   });
   x.impl()->storage->bump_version();
 }
@@ -59,7 +64,7 @@ void fill_normal(Tensor& x, double mean, double std) {
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<RandomKernels<T>>(x.device())
-        .normal(x.numel(), next_stream(), static_cast<T>(mean), static_cast<T>(std), x.data<T>());
+        .normal(x.numel(), next_stream(x.device()), static_cast<T>(mean), static_cast<T>(std), x.data<T>());
   });
   x.impl()->storage->bump_version();
 }

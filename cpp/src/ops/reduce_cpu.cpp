@@ -92,6 +92,16 @@ void extreme(const ReduceGeometry& g, int sign, const T* x, T* y, int64_t* index
 
 template <class T>
 void repeat(const ReduceGeometry& g, const T* x, T* y) {
+  if (g.inner == 1) {
+    parallel_for(g.outer * g.length, kElementGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end;) {
+        const int64_t o = i / g.length, next = std::min(end, (o + 1) * g.length);
+        std::fill(y + i, y + next, x[o]);
+        i = next;
+      }
+    });
+    return;
+  }
   parallel_for(g.outer * g.length, item_grain(g.inner), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       std::copy(x + row / g.length * g.inner, x + (row / g.length + 1) * g.inner, y + row * g.inner);

@@ -212,19 +212,23 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value, PadM
 
 namespace {
 
-Tensor gather(const char* op, const Tensor& x, std::vector<int64_t> rows, const Shape& shape) {
+/// Rows of x: a sequence of them, or those whose numbers `table` has.
+Tensor gather(const char* op, const Tensor& x, const RowList& rows, const Tensor& table, const Shape& shape) {
   Tensor y = empty_like(x, shape);
   const int64_t length = x.shape()[0], row_values = length ? x.numel() / length : 0;
-  const auto count = static_cast<int64_t>(rows.size());
+  const auto with_table = [rows, table] {
+    RowList list = rows;
+    list.table = data_or_null<int64_t>(table);
+    return list;
+  };
   kernels<ShapeKernels>(x.device())
-      .gather_rows(count, row_values * dtype_size(x.dtype()), x.raw_data(), rows.data(), y.raw_data());
+      .gather_rows(with_table(), row_values * dtype_size(x.dtype()), x.raw_data(), y.raw_data());
   if (!grad_needed({&x})) return y;
-  return record(op, y, {&x}, [=, from = x.shape(), index = std::move(rows)](const Tensor& gy) -> Gradients {
+  return record(op, y, {&x}, [=, from = x.shape()](const Tensor& gy) -> Gradients {
     Tensor gx = empty_like(gy, from);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);
-      kernels<RowKernels<T>>(gy.device())
-          .scatter_add(count, length, row_values, gy.data<T>(), index.data(), gx.data<T>());
+      kernels<RowKernels<T>>(gy.device()).scatter_add(with_table(), length, row_values, gy.data<T>(), gx.data<T>());
     });
     return {gx};
   });
@@ -244,7 +248,7 @@ Tensor Tensor::select(int64_t index) const {
   check<std::out_of_range>(index >= -length && index < length, "index", "index must lie in [{}, {}); got {}.", -length,
                            length, index);
   const Shape rest(std::span(shape().begin() + 1, shape().end()));
-  return gather("index", *this, {index < 0 ? index + length : index}, rest);
+  return gather("index", *this, {1, index < 0 ? index + length : index, 0, nullptr}, {}, rest);
 }
 
 Tensor Tensor::slice(int64_t start, int64_t stop, int64_t step) const {
@@ -256,10 +260,10 @@ Tensor Tensor::slice(int64_t start, int64_t stop, int64_t step) const {
     return step > 0 ? std::clamp<int64_t>(value, 0, length) : std::clamp<int64_t>(value, -1, length - 1);
   };
   const int64_t first = clamp_to(start), last = clamp_to(stop);
-  std::vector<int64_t> rows;
-  for (int64_t row = first; step > 0 ? row < last : row > last; row += step) rows.push_back(row);
-  const auto count = static_cast<int64_t>(rows.size());
-  return gather("slice", *this, std::move(rows), with_first(shape(), count));
+  const int64_t span = step > 0 ? last - first : first - last;
+  const uint64_t stride = step > 0 ? static_cast<uint64_t>(step) : uint64_t{0} - static_cast<uint64_t>(step);
+  const int64_t count = span > 0 ? static_cast<int64_t>(static_cast<uint64_t>(span - 1) / stride) + 1 : 0;
+  return gather("slice", *this, {count, first, step, nullptr}, {}, with_first(shape(), count));
 }
 
 Tensor Tensor::index_rows(const Tensor& rows) const {
@@ -267,15 +271,12 @@ Tensor Tensor::index_rows(const Tensor& rows) const {
   check(rows.defined() && rows.dtype() == DType::kInt64 && rows.rank() == 1, "index",
         "expected a one-axis int64 tensor of row numbers.");
   const int64_t length = shape()[0];
-  const Tensor host = rows.to(Device());
-  std::vector<int64_t> index(host.data<int64_t>(), host.data<int64_t>() + host.numel());
-  for (int64_t& row : index) {
-    check<std::out_of_range>(row >= -length && row < length, "index", "row numbers must lie in [{}, {}); got {}.",
-                             -length, length, row);
-    if (row < 0) row += length;
-  }
-  const auto count = static_cast<int64_t>(index.size());
-  return gather("index", *this, std::move(index), with_first(shape(), count));
+  Tensor table = empty_like(rows);
+  const int64_t wrong = kernels<ShapeKernels>(rows.device())
+                            .check_rows(length, rows.numel(), rows.data<int64_t>(), table.data<int64_t>());
+  if (wrong > 0) fail<std::out_of_range>("index", kRowRule, -length, length, rows.data<int64_t>()[wrong - 1]);
+  table = table.to(device());
+  return gather("index", *this, {rows.numel(), 0, 0, nullptr}, table, with_first(shape(), rows.numel()));
 }
 
 }  // namespace cnnx

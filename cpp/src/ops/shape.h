@@ -17,18 +17,35 @@ struct CopyGeometry {
   std::array<int64_t, Shape::kMaxRank> to{};
 };
 
+/// Numbers of rows: a sequence, or those of a table.
+struct RowList {
+  int64_t count, first, step;
+  const int64_t* table;  // on the device of the rows; null: the sequence
+  constexpr int64_t operator[](int64_t i) const { return table ? table[i] : first + i * step; }
+};
+
 struct ShapeKernels {
   /// y[to offsets] = x[from offsets] for values of item_bytes 1, 4 or 8.
   void (*copy_block)(const CopyGeometry& g, int64_t item_bytes, const void* x, void* y);
-  /// y[i] = x[index[i]] for rows of row_bytes.
-  void (*gather_rows)(int64_t count, int64_t row_bytes, const void* x, const int64_t* index, void* y);
+  /// y[i] = x[rows[i]] for rows of row_bytes.
+  void (*gather_rows)(const RowList& rows, int64_t row_bytes, const void* x, void* y);
+  /// Copies numbers of [-length, length), negative ones counted from the end, the nearest row for others. The first of
+  /// these: its position plus 1, else 0; on CUDA 0, and it is raised when the host next waits.
+  int64_t (*check_rows)(int64_t length, int64_t count, const int64_t* from, int64_t* to);
 };
+inline constexpr const char* kRowRule = "row numbers must lie in [{}, {}); got {}.";
+
+/// The row that a number stands for.
+constexpr int64_t row_of(int64_t number, int64_t length) {
+  const int64_t row = number < 0 ? number + length : number;
+  return row < 0 ? 0 : row < length ? row : length - 1;
+}
 
 /// T is float or double.
 template <class T>
 struct RowKernels {
-  /// gx[index[i]] += gy[i], rows in order; gx (rows, row_values) is zeroed first.
-  void (*scatter_add)(int64_t count, int64_t rows, int64_t row_values, const T* gy, const int64_t* index, T* gx);
+  /// gx[rows[i]] += gy[i], in order; gx (length, row_values) is zeroed first.
+  void (*scatter_add)(const RowList& rows, int64_t length, int64_t row_values, const T* gy, T* gx);
 };
 
 }  // namespace cnnx

@@ -1,7 +1,7 @@
 // Moving blocks and rows on CUDA.
 #include "ops/shape.h"
 
-#include "cuda/launch.h"
+#include "cuda/checks.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -57,39 +57,48 @@ void copy_block(const CopyGeometry& g, int64_t item_bytes, const void* x, void* 
 }
 
 template <class T>
-void gather_typed(int64_t count, int64_t row_values, const void* x, const int64_t* index, void* y) {
+void gather_typed(const RowList& rows, int64_t row_values, const void* x, void* y) {
   const auto* in = static_cast<const T*>(x);
   auto* out = static_cast<T*>(y);
-  for_each(count * row_values, [=] __device__(int64_t i) {
+  for_each(rows.count * row_values, [=] __device__(int64_t i) {
     const int64_t row = i / row_values;
-    out[i] = in[index[row] * row_values + (i - row * row_values)];
+    out[i] = in[rows[row] * row_values + (i - row * row_values)];
   });
 }
 
-/// The index lies in the host's memory.
-void gather_rows(int64_t count, int64_t row_bytes, const void* x, const int64_t* index, void* y) {
-  if (count == 0 || row_bytes == 0) return;
-  const Uploaded<int64_t> rows(index, count);
-  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(count, row_bytes / 8, x, rows.data(), y);
-  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(count, row_bytes / 4, x, rows.data(), y);
-  gather_typed<uint8_t>(count, row_bytes, x, rows.data(), y);
+void gather_rows(const RowList& rows, int64_t row_bytes, const void* x, void* y) {
+  if (rows.count == 0 || row_bytes == 0) return;
+  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(rows, row_bytes / 8, x, y);
+  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(rows, row_bytes / 4, x, y);
+  gather_typed<uint8_t>(rows, row_bytes, x, y);
 }
 
-/// The index lies in the host's memory. A thread adds up one column, row after row.
+int64_t check_rows(int64_t length, int64_t count, const int64_t* from, int64_t* to) {
+  check_all(
+      count,
+      [=] __device__(int64_t i) {
+        const int64_t number = from[i];
+        to[i] = row_of(number, length);
+        return number >= -length && number < length;
+      },
+      [=, op = "index", text = kRowRule] __device__(FailedCheck* check, long long i) {
+        *check = {op, text, {-length, length, from[i]}};
+      });
+  return 0;
+}
+
+/// A thread adds up one column, row after row.
 template <class T>
-void scatter_add(int64_t count, int64_t rows, int64_t row_values, const T* gy, const int64_t* index, T* gx) {
-  const auto bytes = static_cast<size_t>(rows * row_values) * sizeof(T);
+void scatter_add(const RowList& rows, int64_t length, int64_t row_values, const T* gy, T* gx) {
+  const auto bytes = static_cast<size_t>(length * row_values) * sizeof(T);
   if (bytes == 0) return;
   check_cuda(cudaMemsetAsync(gx, 0, bytes, stream()), "cudaMemset");
-  if (count == 0) return;
-  const Uploaded<int64_t> at(index, count);
-  const int64_t* const row_of = at.data();
   for_each(row_values, [=] __device__(int64_t j) {
-    for (int64_t i = 0; i < count; ++i) gx[row_of[i] * row_values + j] += gy[i * row_values + j];
+    for (int64_t i = 0; i < rows.count; ++i) gx[rows[i] * row_values + j] += gy[i * row_values + j];
   });
 }
 
-constexpr ShapeKernels kTable{copy_block, gather_rows};
+constexpr ShapeKernels kTable{copy_block, gather_rows, check_rows};
 template <class T>
 constexpr RowKernels<T> kRowTable{scatter_add<T>};
 

@@ -30,8 +30,8 @@ Tensor backward(UnaryOp op, double a, double b, const Tensor& x, const Tensor& y
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<UnaryKernels<T>>(gy.device())
-        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), x.defined() ? x.data<T>() : nullptr,
-                  y.defined() ? y.data<T>() : nullptr, gy.data<T>(), gx.data<T>());
+        .backward(op, gy.numel(), static_cast<T>(a), static_cast<T>(b), data_or_null<T>(x), data_or_null<T>(y),
+                  gy.data<T>(), gx.data<T>());
   });
   return gx;
 }

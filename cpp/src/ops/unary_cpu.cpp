@@ -13,8 +13,9 @@ namespace {
 template <class F>
 void for_each(int64_t n, F f) {
   parallel_for(n, kElementGrain, [&](int64_t begin, int64_t end) {
-#pragma omp simd  // results may take the place of what they are computed from
-    for (int64_t i = begin; i < end; ++i) f(i);
+    const F own = f;  // what it holds cannot be among the values written
+#pragma omp simd      // results may take the place of what they are computed from
+    for (int64_t i = begin; i < end; ++i) own(i);
   });
 }
 
@@ -27,6 +28,12 @@ T gelu_tanh(T x) {
   return vmath::tanh(T(kGeluScale) * (x + T(kGeluCubic) * x * x * x));
 }
 
+/// Either value. Taking both as arguments reads them in any case, which is what lets the compiler vectorise the loop.
+template <class T>
+T choose(bool condition, T yes, T no) {
+  return condition ? yes : no;
+}
+
 template <class T>
 void forward(UnaryOp op, int64_t n, T a, T b, const T* x, T* y) {
   switch (op) {
@@ -36,9 +43,9 @@ void forward(UnaryOp op, int64_t n, T a, T b, const T* x, T* y) {
     case UnaryOp::kSqrt: return for_each(n, [=](int64_t i) { y[i] = std::sqrt(x[i]); });
     case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { y[i] = std::abs(x[i]); });
     case UnaryOp::kClip:  // keeps NaN
-      return for_each(n, [=](int64_t i) { y[i] = x[i] < a ? a : x[i] > b ? b : x[i]; });
+      return for_each(n, [=](int64_t i) { y[i] = choose(x[i] < a, a, choose(x[i] > b, b, x[i])); });
     case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { y[i] = x[i] <= T(0) ? T(0) : x[i]; });  // keeps NaN
-    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { y[i] = x[i] > T(0) ? x[i] : a * x[i]; });
+    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { y[i] = choose(x[i] > T(0), x[i], a * x[i]); });
     case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { y[i] = vmath::sigmoid(x[i]); });
     case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { y[i] = vmath::tanh(x[i]); });
     case UnaryOp::kGelu: return for_each(n, [=](int64_t i) { y[i] = x[i] * vmath::normal_cdf(x[i]); });
@@ -59,11 +66,9 @@ T silu_slope(T x) {
   return s * (T(1) + x * (T(1) - s));
 }
 
-/// `value` where the condition holds, else 0. Taking the value as an argument reads it in any case, which is what lets
-/// the compiler vectorise the loop.
 template <class T>
 T where(bool condition, T value) {
-  return condition ? value : T(0);
+  return choose(condition, value, T(0));
 }
 
 template <class T>
@@ -76,7 +81,7 @@ void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* 
     case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { gx[i] = where(x[i] > 0, gy[i]) - where(x[i] < 0, gy[i]); });
     case UnaryOp::kClip: return for_each(n, [=](int64_t i) { gx[i] = where((x[i] >= a) & (x[i] <= b), gy[i]); });
     case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { gx[i] = where(!(y[i] <= T(0)), gy[i]); });
-    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (x[i] > T(0) ? T(1) : a); });
+    case UnaryOp::kLeakyRelu: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * choose(x[i] > T(0), T(1), a); });
     case UnaryOp::kSigmoid: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * y[i] * (T(1) - y[i]); });
     case UnaryOp::kTanh: return for_each(n, [=](int64_t i) { gx[i] = gy[i] * (T(1) - y[i] * y[i]); });
     case UnaryOp::kGelu:

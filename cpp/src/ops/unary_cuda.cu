@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "cuda/launch.h"
+#include "cuda/fours.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -82,13 +82,12 @@ __device__ T times_slope(T gy, T slope) {
 
 template <class T>
 void forward(UnaryOp op, int64_t n, T a, T b, const T* x, T* y) {
-  for_each(n, [=] __device__(int64_t i) { y[i] = value(op, a, b, x[i]); });
+  map(n, [=] __device__(T v, T, T) { return value(op, a, b, v); }, y, x);
 }
 
 template <class T>
 void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* gy, T* gx) {
-  for_each(
-      n, [=] __device__(int64_t i) { gx[i] = times_slope(gy[i], slope(op, a, b, x ? x[i] : T(0), y ? y[i] : T(0))); });
+  map(n, [=] __device__(T in, T out, T g) { return times_slope(g, slope(op, a, b, in, out)); }, gx, x, y, gy);
 }
 
 template <class T>

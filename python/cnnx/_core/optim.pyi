@@ -4,6 +4,8 @@ import builtins
 import collections.abc
 import typing
 
+import cnnx._core
+
 __all__: list[str] = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "ParamGroup", "RMSprop", "clip_grad_norm"]
 
 class ParamGroup:
@@ -89,4 +91,6 @@ class Adagrad(Optimizer):
     ) -> None: ...
 
 def _unscale(optimizer: Optimizer, factor: typing.SupportsFloat | typing.SupportsIndex) -> builtins.bool: ...
-def clip_grad_norm(parameters: typing.Any, max_norm: typing.SupportsFloat | typing.SupportsIndex) -> float: ...
+def clip_grad_norm(
+    parameters: typing.Any, max_norm: typing.SupportsFloat | typing.SupportsIndex
+) -> cnnx._core.Tensor: ...

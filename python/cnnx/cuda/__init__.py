@@ -17,8 +17,9 @@ import types
 
 from .. import _core
 from . import memory
+from .graphs import Graph, graph
 
-__all__ = ["allow_tf32", "device_count", "is_available", "memory", "synchronize"]
+__all__ = ["Graph", "allow_tf32", "device_count", "graph", "is_available", "memory", "synchronize"]
 
 allow_tf32: bool
 
@@ -61,5 +62,7 @@ def synchronize(device: str = "cuda") -> None:
 
     Raises:
         RuntimeError: if there is no such device.
+        IndexError: if class or row numbers that an operation was given on the device were out of range. Whatever else waits
+            for the device, such as item(), raises it as well.
     """
     _core._synchronize(device)

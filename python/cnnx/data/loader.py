@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from .dataset import Dataset, Images, Labels, fetch
 
 __all__ = ["DataLoader"]
 
-_Item = tuple[Images, Labels] | BaseException | None
+_Pair = tuple[Tensor, Tensor]
+_Ready = Callable[[], _Pair]
+_Item = _Ready | BaseException | None
 
 
 class DataLoader:
@@ -32,9 +34,12 @@ class DataLoader:
         augment: random changes of the images, such as RandomCrop.
         seed: of order and augmentation.
         prefetch: batches to prepare ahead; 0 works in the caller's thread.
+        pin_memory: make batches in page-locked memory: ``.to("cuda", non_blocking=True)`` does not wait for them.
+        device: a CUDA device to copy batches to, ahead as well and while it works on the last ones.
 
     Raises:
         ValueError: for a batch size below 1 or a negative prefetch.
+        RuntimeError: for pin_memory or a device without CUDA.
 
     Example:
         >>> import cnnx
@@ -53,6 +58,8 @@ class DataLoader:
         augment: Augmentation | None = None,
         seed: int = 0,
         prefetch: int = 2,
+        pin_memory: bool = False,
+        device: str | _core.Device | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"[DataLoader] batch_size must be at least 1; got {batch_size}.")
@@ -65,6 +72,10 @@ class DataLoader:
         self.augment = augment
         self.seed = seed
         self.prefetch = prefetch
+        self.pin_memory = pin_memory
+        self.device = None if device is None else _core.Device(str(device))
+        if pin_memory or (self.device is not None and self.device.type == "cuda"):
+            _core._cuda_memory(str(device) if device is not None else "cuda")  # says what is missing
         self._passes = 0
 
     def __len__(self) -> int:
@@ -79,13 +90,30 @@ class DataLoader:
             images, labels = fetch(self.dataset, order[i * self.batch_size : (i + 1) * self.batch_size])
             yield (self.augment(images, rng) if self.augment else images), labels
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[_Pair]:
         number, self._passes = self._passes, self._passes + 1
-        source = self._ahead(number) if self.prefetch else self._batches(number)
-        for images, labels in source:
-            yield _core.from_numpy(np.ascontiguousarray(images, np.float32)), _core.tensor(labels, dtype="int64")
+        for ready in self._ahead(number) if self.prefetch else self._prepared(number):
+            yield ready()
 
-    def _ahead(self, number: int) -> Iterator[tuple[Images, Labels]]:
+    def _prepared(self, number: int) -> Iterator[_Ready]:
+        """Functions that give the batches as tensors where they are wanted, whose copies have begun."""
+        uploader = None
+        if self.device is not None and self.device.type == "cuda":
+            uploader = _core._Uploader(self.device)
+        for images, labels in self._batches(number):
+            if self.pin_memory or uploader is not None:
+                pair = _core._pinned_copy(images, "float32"), _core._pinned_copy(labels, "int64")
+            else:
+                pair = _core.from_numpy(np.ascontiguousarray(images, np.float32)), _core.tensor(labels, dtype="int64")
+            if uploader is not None:
+                first, second = uploader.start(pair[0]), uploader.start(pair[1])
+                yield lambda first=first, second=second: (first.take(), second.take())  # type: ignore[misc]
+                continue
+            if self.device is not None:
+                pair = pair[0].to(self.device), pair[1].to(self.device)
+            yield lambda pair=pair: pair  # type: ignore[misc]
+
+    def _ahead(self, number: int) -> Iterator[_Ready]:
         """The same batches from a background thread, which ends when the iteration does."""
         ready: queue.Queue[_Item] = queue.Queue(self.prefetch)
         stop = threading.Event()
@@ -101,8 +129,8 @@ class DataLoader:
 
         def work() -> None:
             try:
-                for batch in self._batches(number):
-                    if not put(batch):
+                for ready_batch in self._prepared(number):
+                    if not put(ready_batch):
                         return
                 put(None)
             except BaseException as error:

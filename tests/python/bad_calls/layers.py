@@ -147,6 +147,28 @@ CASES: list[Case] = [
         BufferError,
         "[dlpack] expected the device (1, 0), the CPU; got (2, 0)",
     ),
+    (lambda: cnnx.cuda.graph(print, warmup=-1), ValueError, "[graph] warmup must not be negative; got -1."),
+    (lambda: cnnx.cuda.graph(print, limit=0), ValueError, "[graph] limit must be at least 1; got 0."),
+    (
+        lambda: cnnx.cuda.graph(print, warmup=0)(cnnx.ones(1)),
+        ValueError,
+        "[graph] expected tensors on one CUDA device; got ['cpu'].",
+    ),
+    (
+        lambda: cnnx.cuda.graph(print, warmup=0)(cnnx.ones(1, requires_grad=True)),
+        ValueError,
+        "[graph] arguments must not require gradients; got one that does.",
+    ),
+    (
+        lambda: cnnx.cuda.graph(print, warmup=0)([1]),
+        TypeError,
+        "[graph] arguments must be tensors or hashable; got list.",
+    ),
+    (
+        lambda: cnnx.zeros(1, device="meta").pin_memory(),
+        ValueError,
+        "[pin_memory] expected a tensor on the CPU; got one on meta.",
+    ),
     (lambda: cnnx.ones(2).__dlpack__(stream=1), BufferError, "[dlpack] tensors on the CPU have no stream"),
     (lambda: cnnx.from_dlpack(misaligned()), BufferError, "[from_dlpack] expected aligned values"),
 ]

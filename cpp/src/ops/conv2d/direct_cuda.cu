@@ -10,10 +10,15 @@
 namespace cnnx::cuda {
 namespace {
 
+/// Whether places on the axis, those in the padding too, and a step beyond fit 32 bits.
+bool is_small_axis(const WindowAxis& a) {
+  return is_small(a.extent()) && is_small(a.input + a.pad_before + a.pad_after + (int64_t{1} << 30));
+}
+
 bool accepts(const Conv2dGeometry& g, ConvPass) {
   return g.group_in() == 1 && is_small(g.batch * g.in_channels * g.input_plane()) &&
          is_small(g.batch * g.out_channels * g.output_plane()) && is_small(g.out_channels * g.filter_size()) &&
-         is_small(g.h.extent()) && is_small(g.w.extent());
+         is_small_axis(g.h) && is_small_axis(g.w);
 }
 
 /// A multiplication here reads two numbers; in a tile, both are used many times.
@@ -39,8 +44,8 @@ struct Small {
     int input, output, kernel, stride, dilation, pad;
   };
   static Axis axis(const WindowAxis& a) {
-    return {static_cast<int>(a.input),  static_cast<int>(a.output),   static_cast<int>(a.kernel),
-            static_cast<int>(a.stride), static_cast<int>(a.dilation), static_cast<int>(a.pad_before)};
+    return {static_cast<int>(a.input), static_cast<int>(a.output), static_cast<int>(a.kernel),
+            small_step(a.stride),      small_step(a.dilation),     static_cast<int>(a.pad_before)};
   }
 
   Axis h, w;

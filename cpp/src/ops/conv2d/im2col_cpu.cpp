@@ -80,7 +80,7 @@ template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   const Blocks<T> blocks(g);
   const int64_t K = g.group_out(), CRS = g.filter_size(), plane = g.output_plane();
-  parallel_slots(g.batch * g.groups * blocks.count, g.threads, [&](int64_t unit, int slot) {
+  const auto run = [&](int64_t unit, int slot, auto multiply) {
     const int64_t image_group = unit / blocks.count, group = image_group % g.groups;
     const int64_t begin = unit % blocks.count * blocks.positions, n = std::min(plane - begin, blocks.positions);
     const T* image = x + image_group * g.group_in() * g.input_plane();
@@ -88,16 +88,22 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
     int64_t ld = plane;
     if (!g.is_pointwise()) {
       T* columns = static_cast<T*>(workspace) + slot * blocks.values;
-      im2col(g, g.group_in(), image, begin, begin + n, columns, n);
+      const int64_t column_rows = g.h.kernel * g.w.kernel * n;
+      parallel_for(g.group_in(), item_grain(column_rows), [&](int64_t first, int64_t last) {
+        im2col(g, last - first, image + first * g.input_plane(), begin, begin + n, columns + first * column_rows, n);
+      });
       matrix = columns;
       ld = n;
     }
     T* out = y + image_group * K * plane + begin;
-    gemm<T>(false, false, K, n, CRS, T(1), w + group * K * CRS, CRS, matrix, ld, T(0), out, plane);
+    multiply(false, false, K, n, CRS, T(1), w + group * K * CRS, CRS, matrix, ld, T(0), out, plane);
     if (epilogue.is_identity()) return;
     const ConvEpilogue<T> e = epilogue.at(group * K, image_group * K * plane);
     for (int64_t k = 0; k < K; ++k) FilterEpilogue<T>(e, k).write(out + k * plane, n, k * plane + begin, out - begin);
-  });
+  };
+  const int64_t units = g.batch * g.groups * blocks.count;
+  if (units == 1) return run(0, 0, parallel_gemm<T>);  // the product itself is cut
+  parallel_slots(units, g.threads, [&](int64_t unit, int slot) { run(unit, slot, gemm<T>); });
 }
 
 template <class T>

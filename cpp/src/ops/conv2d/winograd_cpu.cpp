@@ -16,13 +16,12 @@ bool fits(const Conv2dGeometry& g) {
   return axis_fits(g.h) && axis_fits(g.w) && g.batch > 0;
 }
 
-/// Measured: transforming a tile of one plane, transforming a filter of one channel or reading it transformed, and
-/// transforming a filter's sums take as long as this many multiply-adds for each product. Reading counts filters that
-/// other layers have driven out of the second-level cache.
+/// Measured like TransformCost: transforming a tile of one plane of the output's gradient and a filter's sums, and
+/// reading a transformed filter that other layers have driven out of the second-level cache.
 template <class Form>
 double form_cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kPerInput = 20, kPerOutput = 12, kPerFilter = 12, kPerRead = 16, kPerGradient = 12, kPerSum = 24,
-                   kShortSums = 1.2;
+  using Cost = winograd::TransformCost;
+  constexpr double kPerRead = 16, kPerGradient = 12, kPerSum = 24, kShortSums = 1.2;
   const winograd::Problem p = winograd::make_problem<Form>(g, pass);
   const auto whole = [](int64_t planes) { return static_cast<double>(round_up(planes, kLanes<float>)); };
   const double channels = whole(p.channels), filters = whole(p.filters);
@@ -32,8 +31,8 @@ double form_cost(const Conv2dGeometry& g, ConvPass pass) {
     each =
         tiles * (kShortSums * channels * filters + kPerGradient * (channels + filters)) + kPerSum * channels * filters;
   } else {
-    each = tiles * (static_cast<double>(p.channels) * filters + kPerInput * channels + kPerOutput * filters) +
-           (g.is_prepared ? kPerRead : kPerFilter) * channels * filters;
+    each = tiles * (static_cast<double>(p.channels) * filters + Cost::kInput * channels + Cost::kOutput * filters) +
+           (g.is_prepared ? kPerRead : Cost::kFilter) * channels * filters;
   }
   return static_cast<double>(g.groups) * Form::kProducts * each;
 }

@@ -8,6 +8,9 @@
 // tiles, or, where the filters are the larger part, all tiles and some panels.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "ops/conv2d/panels.h"
 #include "ops/conv2d/winograd_filters.h"
 #include "ops/conv2d/winograd_tiles.h"
@@ -89,18 +92,29 @@ int64_t filter_values(const Problem& p) {
   return panel_offset<Form>(p, panels, panels.count);
 }
 
+/// What transforming a tile of one input plane, a tile of one output plane and a filter of one channel takes, measured
+/// in multiply-adds for each product.
+struct TransformCost {
+  static constexpr double kInput = 20, kOutput = 12, kFilter = 12;
+};
+
 /// How the work is cut. Nothing of it changes the results.
+///
+/// A core passes on about 14 KB in a microsecond of what it has just written, and has to take it back before it writes
+/// there again. Each thread transforms all it needs by itself in less time than that, unless its cache cannot hold it.
 template <class Form, class T>
 struct Cut {
   Cut(const Problem& p, int threads, bool prepared) : is_prepared(prepared), slots(threads) {
-    constexpr int64_t kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 18;
+    constexpr int64_t kOwned = 1 << 20, kLargeFilters = 4 << 20, kAllTiles = 12 << 20, kBlock = 1 << 18;
     constexpr int64_t kLeastTiles = 6 * kTileRows, kMostTiles = 24 * kTileRows;
     pitch = tile_pitch<T>(p.channels);
     const int64_t tiles = p.in.count(), tile_bytes = Form::kProducts * pitch * static_cast<int64_t>(sizeof(T));
     const int64_t filter_bytes = Form::kProducts * p.filters * p.channels * static_cast<int64_t>(sizeof(T));
-    const bool few_tiles = tiles <= (threads - 1) * 2 * kTileRows;
-    const bool large_filters = filter_bytes > kLargeFilters || filter_bytes / tile_bytes > tiles;
-    by_filters = (large_filters || few_tiles) && tiles <= kAllTiles / tile_bytes;
+    const bool large_filters =
+        filter_bytes > kLargeFilters || (filter_bytes > kOwned && filter_bytes > tiles * tile_bytes);
+    by_filters = (large_filters || faster_by_filters(p)) && tiles <= kAllTiles / tile_bytes;
+    owns_filters = by_filters || filter_bytes <= kOwned;
+    owns_tiles = !by_filters || tiles * tile_bytes <= kOwned;
     const int64_t most = std::clamp(kBlock / tile_bytes / kTileRows * kTileRows, kLeastTiles, kMostTiles);
     const int64_t blocks = ceil_div(ceil_div(tiles, most), threads) * threads;  // as many for each thread
     block_tiles = by_filters ? tiles : round_up(ceil_div(tiles, blocks), kTileRows);
@@ -114,13 +128,30 @@ struct Cut {
   }
   bool is_prepared;  // the filters are transformed already
   bool by_filters;   // a task is a panel of filters, and transforms them bit by bit; else it is a block of tiles
+  bool owns_filters, owns_tiles;  // each thread transforms them for itself
   int slots;
   int64_t block_tiles, pitch, u_values, v_plane, m_plane, pixels;
 
   int64_t v_values() const { return Form::kProducts * v_plane; }
-  int64_t shared_values() const { return by_filters ? v_values() : u_values; }
-  int64_t slot_values() const { return pixels + Form::kProducts * m_plane + (by_filters ? u_values : v_values()); }
+  int64_t shared_values() const { return (owns_tiles ? 0 : v_values()) + (owns_filters ? 0 : u_values); }
+  int64_t slot_values() const {
+    return pixels + Form::kProducts * m_plane + (owns_tiles ? v_values() : 0) + (owns_filters ? u_values : 0);
+  }
   int64_t values() const { return shared_values() + slots * slot_values(); }
+
+ private:
+  bool faster_by_filters(const Problem& p) const {
+    const auto tiles = static_cast<double>(p.in.count()), channels = static_cast<double>(p.channels),
+               filters = static_cast<double>(p.filters);
+    const double inputs = TransformCost::kInput * tiles * channels;
+    const double weights = is_prepared ? 0 : TransformCost::kFilter * channels * filters;
+    const double products = tiles * filters * (channels + TransformCost::kOutput);
+    const auto largest_share = [&](int64_t tasks) {
+      return static_cast<double>(ceil_div(tasks, slots)) / static_cast<double>(tasks);
+    };
+    return inputs + (weights + products) * largest_share(Panels<T>(p.filters).count) <
+           weights + (inputs + products) * largest_share(ceil_div(p.in.count(), kTileRows));
+  }
 };
 
 /// u[product][channel][filter] of the panel that starts at filter k, of `channels` channels from c on.
@@ -151,7 +182,13 @@ template <class Form, class T>
 class GroupRun {
  public:
   GroupRun(const Problem& p, const Cut<Form, T>& cut, const ConvEpilogue<T>& epilogue, T* y, T* workspace)
-      : p_(p), cut_(cut), panels_(p.filters), epilogue_(epilogue), y_(y), workspace_(workspace) {}
+      : p_(p),
+        cut_(cut),
+        panels_(p.filters),
+        epilogue_(epilogue),
+        y_(y),
+        workspace_(workspace),
+        is_new_(static_cast<size_t>(cut.slots), 1) {}
 
   /// `w` are the weights, or what prepare() made of them; `last` is the end of all images.
   void run(const T* x, const T* last, const T* w) {
@@ -165,21 +202,25 @@ class GroupRun {
  private:
   void run_by_filters(const T* x, const T* last, const T* w) {
     const int64_t tiles = p_.in.count();
-    T* const v = workspace_;
-    parallel_slots(ceil_div(p_.channels, kLanes<T>), cut_.slots, [&](int64_t task, int slot) {
-      const int64_t begin = task * kLanes<T>;
-      transform_tiles<typename Form::Input>(p_.in, x, last, begin, std::min(p_.channels, begin + kLanes<T>), 0, tiles,
-                                            cut_.pitch, cut_.v_plane, pixels(slot), v);
-    });
+    const auto transform = [&](int64_t begin, int64_t end, int slot) {
+      transform_tiles<typename Form::Input>(p_.in, x, last, begin, end, 0, tiles, cut_.pitch, cut_.v_plane,
+                                            pixels(slot), v(slot));
+    };
+    if (!cut_.owns_tiles) {
+      parallel_slots(ceil_div(p_.channels, kLanes<T>), cut_.slots, [&](int64_t task, int slot) {
+        transform(task * kLanes<T>, std::min(p_.channels, (task + 1) * kLanes<T>), slot);
+      });
+    }
     parallel_slots(panels_.count, cut_.slots, [&](int64_t panel, int slot) {
+      if (cut_.owns_tiles && is_first(slot)) transform(0, p_.channels, slot);
       const int64_t k = panels_.first(panel), width = panels_.width(panel);
       if (cut_.is_prepared) {
-        multiply(width, tiles, p_.channels, w + panel_offset<Form>(p_, panels_, panel), v, false, slot);
+        multiply(width, tiles, p_.channels, w + panel_offset<Form>(p_, panels_, panel), v(slot), false, slot);
       } else {
         for (int64_t c = 0; c < p_.channels; c += kSumDepth) {  // filters that stay in the second-level cache
           const int64_t channels = std::min(kSumDepth, p_.channels - c);
-          transform_panel<Form>(p_, w, k, width, c, channels, plane_step<T>(width * channels), own(slot));
-          multiply(width, tiles, channels, own(slot), v + c, c > 0, slot);
+          transform_panel<Form>(p_, w, k, width, c, channels, plane_step<T>(width * channels), u(slot));
+          multiply(width, tiles, channels, u(slot), v(slot) + c, c > 0, slot);
         }
       }
       write(panel, 0, tiles, slot);
@@ -187,16 +228,17 @@ class GroupRun {
   }
 
   void run_by_tiles(const T* x, const T* last, const T* w) {
-    if (!cut_.is_prepared) transform_all_filters<Form>(p_, w, workspace_);
-    const T* const u = cut_.is_prepared ? w : workspace_;
+    if (!cut_.is_prepared && !cut_.owns_filters) transform_all_filters<Form>(p_, w, u(0));
     const int64_t tiles = p_.in.count();
     parallel_slots(ceil_div(tiles, cut_.block_tiles), cut_.slots, [&](int64_t block, int slot) {
+      if (!cut_.is_prepared && cut_.owns_filters && is_first(slot)) transform_all_filters<Form>(p_, w, u(slot));
+      const T* const filters = cut_.is_prepared ? w : u(slot);
       const int64_t first = block * cut_.block_tiles, count = std::min(cut_.block_tiles, tiles - first);
       transform_tiles<typename Form::Input>(p_.in, x, last, 0, p_.channels, first, count, cut_.pitch, cut_.v_plane,
-                                            pixels(slot), own(slot));
+                                            pixels(slot), v(slot));
       for (int64_t panel = 0; panel < panels_.count; ++panel) {
-        multiply(panels_.width(panel), count, p_.channels, u + panel_offset<Form>(p_, panels_, panel), own(slot), false,
-                 slot);
+        multiply(panels_.width(panel), count, p_.channels, filters + panel_offset<Form>(p_, panels_, panel), v(slot),
+                 false, slot);
         write(panel, first, count, slot);
       }
     });
@@ -222,10 +264,14 @@ class GroupRun {
     }
   }
 
+  /// Whether this slot has had no task before.
+  bool is_first(int slot) { return std::exchange(is_new_[static_cast<size_t>(slot)], 0) == 1; }
+
   T* pixels(int slot) const { return workspace_ + cut_.shared_values() + slot * cut_.slot_values(); }
   T* m(int slot) const { return pixels(slot) + cut_.pixels; }
-  /// What a thread does not share: filters, or tiles.
   T* own(int slot) const { return m(slot) + Form::kProducts * cut_.m_plane; }
+  T* v(int slot) const { return cut_.owns_tiles ? own(slot) : workspace_; }
+  T* u(int slot) const { return cut_.owns_filters ? own(slot) + (cut_.owns_tiles ? cut_.v_values() : 0) : workspace_; }
 
   const Problem& p_;
   const Cut<Form, T>& cut_;
@@ -233,6 +279,7 @@ class GroupRun {
   const ConvEpilogue<T>& epilogue_;
   T* y_;
   T* workspace_;
+  std::vector<char> is_new_;
 };
 
 template <class Form, class T>

@@ -6,8 +6,10 @@
 
 namespace cnnx::CNNX_ISA::winograd {
 
-/// How the work is cut: the tiles into parts that are summed up separately and then together, or, where the filters are
-/// large, the filters into runs. Tiles are taken block by block. Depends on the geometry alone, as the sums do.
+/// How the work is cut. The tiles are divided into parts that are summed up separately and then together, and each
+/// part's tiles are taken block by block; that depends on the geometry alone, as the sums do. The filters are divided
+/// into runs: where they are large, and where the parts are too few for the threads. Each thread then transforms the
+/// input of a part for itself, for the reason given at Cut.
 template <class Form, class T>
 struct WeightCut {
   WeightCut(const Problem& p, int threads) : slots(threads), channels(round_up(p.channels, kLanes<T>)) {
@@ -25,6 +27,10 @@ struct WeightCut {
     part_tiles = ceil_div(tiles, parts);
     parts = ceil_div(tiles, part_tiles);
     block_tiles = ceil_div(part_tiles, ceil_div(part_tiles, most));
+    if (!by_filters && parts % threads != 0 && parts < 4 * threads) {
+      filters = std::min(p.filters, round_up(ceil_div(p.filters, threads), kLanes<T>));
+      d_pitch = tile_pitch<T>(filters);
+    }
     v_plane = plane_step<T>(v_pitch * block_tiles);
     d_plane = plane_step<T>(d_pitch * block_tiles);
     keeps_sums = !by_filters || block_tiles < tiles;
@@ -83,16 +89,24 @@ class GroupWeightRun {
   }
 
   void run_by_parts() {
-    parallel_slots(cut_.parts, cut_.slots, [&](int64_t part, int slot) {
-      T* const v = d(slot) + Form::kProducts * cut_.d_plane;
+    const int64_t runs = ceil_div(p_.filters, cut_.filters);
+    std::vector<int64_t> transformed(static_cast<size_t>(cut_.slots), -1);  // the block of tiles a slot has last
+    parallel_slots(cut_.parts * runs, cut_.slots, [&](int64_t task, int slot) {
+      const int64_t part = task / runs, k = task % runs * cut_.filters,
+                    filters = std::min(cut_.filters, p_.filters - k);
+      T *const v = d(slot) + Form::kProducts * cut_.d_plane, *const all_sums = workspace_ + part * cut_.part_values();
       const int64_t begin = part * cut_.part_tiles, end = std::min(p_.in.count(), begin + cut_.part_tiles);
       for (int64_t first = begin; first < end; first += cut_.block_tiles) {
         const int64_t count = std::min(cut_.block_tiles, end - first);
-        transform_x(0, p_.channels, first, count, slot, v);
-        transform_gy(0, p_.filters, first, count, slot);
-        multiply(p_.filters, count, v, slot, workspace_ + part * cut_.part_values(), first > begin);
+        if (std::exchange(transformed[static_cast<size_t>(slot)], first) != first) {
+          transform_x(0, p_.channels, first, count, slot, v);
+        }
+        transform_gy(k, filters, first, count, slot);
+        multiply(filters, count, v, slot, all_sums + k * cut_.channels, first > begin);
       }
+      if (cut_.parts == 1) transform_sums(filters, all_sums + k * cut_.channels, gw_ + k * p_.channels * Form::kTaps);
     });
+    if (cut_.parts == 1) return;
     parallel_for(p_.filters, item_grain(cut_.channels * Form::kProducts), [&](int64_t begin, int64_t end) {
       transform_sums(end - begin, workspace_ + begin * cut_.channels, gw_ + begin * p_.channels * Form::kTaps);
     });
