@@ -77,7 +77,6 @@ class autocast:
     Inside the block, on this thread, ``conv2d``, ``conv_transpose2d``, ``linear`` and ``matmul`` (and the layers made of
     them) round both factors as they read them and add up in float32, on tensor cores; everything else stays float32, and
     float64 stays as it is. What is recorded keeps its precision for both gradients, wherever ``backward()`` is called.
-    Depthwise convolutions may run in float32, as memory and not arithmetic is what they wait for.
 
     Tensors stay float32: that gives the speed of 16-bit arithmetic, not the memory of 16-bit activations. Weights are
     float32 as well, so optimizers need nothing. Small gradients vanish in float16; see :class:`cnnx.GradScaler`.

@@ -65,6 +65,7 @@ void in_both_orders(F run) {
 
 Values fresh(int64_t count) { return Values(static_cast<size_t>(count), NAN); }
 
+template <class Algorithm = ImplicitGemmConv2d<float>>
 void check_conv(const Shape& x_shape, const Shape& w_shape, const ConvOptions& options, Precision precision) {
   Conv2dGeometry g = conv2d_geometry(x_shape, w_shape, options);
   const Values x = randoms(x_shape.numel()), w = randoms(w_shape.numel()),
@@ -93,7 +94,7 @@ void check_conv(const Shape& x_shape, const Shape& w_shape, const ConvOptions& o
   CAPTURE(x_shape.str());
   CAPTURE(w_shape.str());
   in_both_orders([&] {
-    const auto got = run(cuda_kernels<ImplicitGemmConv2d<float>>(kCuda), x, w, gy);
+    const auto got = run(cuda_kernels<Algorithm>(kCuda), x, w, gy);
     for (size_t i = 0; i < got.size(); ++i) {
       CAPTURE(i);
       check_close(expected[i], got[i]);
@@ -115,6 +116,14 @@ TEST_CASE("convolution on tensor cores") {
     check_conv({2, 9, 5, 4}, {70, 9, 1, 1}, {}, precision);                 // channels that are not whole chunks
     check_conv({1, 8, 20, 20}, {130, 8, 3, 3}, {.padding = 1}, precision);  // large tiles
     check_conv({1, 130, 6, 5}, {8, 130, 3, 3}, {.padding = 1}, precision);
+  }
+}
+
+TEST_CASE("direct convolution rounds its factors as well") {
+  for (const Precision precision : kPrecisions) {
+    check_conv<DirectConv2d<float>>({2, 3, 8, 9}, {6, 1, 3, 2}, {.stride = {2, 1}, .padding = 1, .groups = 3},
+                                    precision);
+    check_conv<DirectConv2d<float>>({1, 5, 90, 70}, {5, 1, 3, 3}, {.dilation = {1, 2}, .groups = 5}, precision);
   }
 }
 

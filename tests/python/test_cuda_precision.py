@@ -121,8 +121,9 @@ def test_conv2d(case, precision):
         (filters, channels // groups, *kernel),
         (filters,),
     )
-    cnnx.set_conv_algorithm("implicit_gemm")
-    check(lambda x, w, b: F.conv2d(x, w, b, groups=groups, **options), arrays, precision)
+    for algorithm in ["implicit_gemm", *["direct"] * (channels == groups)]:
+        cnnx.set_conv_algorithm(algorithm)
+        check(lambda x, w, b: F.conv2d(x, w, b, groups=groups, **options), arrays, precision)
 
 
 @needs_cuda

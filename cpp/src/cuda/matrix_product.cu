@@ -4,6 +4,7 @@
 
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
+#include "cuda/precision.h"
 #include "cuda/tensor_gemm.h"
 
 namespace cnnx::cuda {
@@ -109,11 +110,8 @@ void tensor_product(const Product& p, const float* a, const float* b, const floa
 }
 
 void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
-  switch (p.precision) {
-    case Precision::kBFloat16: return tensor_product<Precision::kBFloat16>(p, a, b, bias, c);
-    case Precision::kFloat16: return tensor_product<Precision::kFloat16>(p, a, b, bias, c);
-    default: return tensor_product<Precision::kTF32>(p, a, b, bias, c);
-  }
+  with_reduced_precision(p.precision,
+                         [&](auto precision) { tensor_product<decltype(precision)::value>(p, a, b, bias, c); });
 }
 
 }  // namespace

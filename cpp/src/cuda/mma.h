@@ -29,6 +29,16 @@ __device__ uint32_t pack_word(const float* values) {
   return word;
 }
 
+/// The first value of a word.
+template <Precision kPrecision>
+__device__ float first_value(uint32_t word) {
+  if constexpr (kPrecision == Precision::kTF32) return __uint_as_float(word);
+  if constexpr (kPrecision == Precision::kBFloat16) return __uint_as_float(word << 16);
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(word)));
+  return value;
+}
+
 /// Four tiles of 8 rows of 4 words in shared memory. Lane i names row i % 8 of tile i / 8, on a multiple of 16 bytes,
 /// and gets word i % 4 of row i / 4 of each.
 __device__ inline void load_tiles(const uint32_t* row, uint32_t (&words)[4]) {

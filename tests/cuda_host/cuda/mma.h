@@ -59,6 +59,13 @@ uint32_t pack_word(const float* values) {
   }
 }
 
+template <Precision kPrecision>
+float first_value(uint32_t word) {
+  if constexpr (kPrecision == Precision::kTF32) return std::bit_cast<float>(word);
+  const auto half = static_cast<uint16_t>(word);
+  return kPrecision == Precision::kBFloat16 ? cuda_host::from_bfloat16(half) : cuda_host::from_float16(half);
+}
+
 inline void load_tiles(const uint32_t* row, uint32_t (&words)[4]) {
   const unsigned lane = cuda_host::lane();
   auto* const rows = static_cast<const uint32_t**>(cuda_host::warp_slots());
@@ -72,12 +79,10 @@ inline void load_tiles(const uint32_t* row, uint32_t (&words)[4]) {
 template <Precision kPrecision>
 float add_product(float sum, uint32_t a, uint32_t b) {
   if constexpr (kPrecision == Precision::kTF32) {
-    return sum + std::bit_cast<float>(a) * std::bit_cast<float>(b);
+    return sum + first_value<kPrecision>(a) * first_value<kPrecision>(b);
   } else {
-    const auto value = kPrecision == Precision::kBFloat16 ? cuda_host::from_bfloat16 : cuda_host::from_float16;
-    const auto low = [&](uint32_t word) { return value(static_cast<uint16_t>(word)); };
-    const auto high = [&](uint32_t word) { return value(static_cast<uint16_t>(word >> 16)); };
-    return sum + low(a) * low(b) + high(a) * high(b);
+    return sum + first_value<kPrecision>(a) * first_value<kPrecision>(b) +
+           first_value<kPrecision>(a >> 16) * first_value<kPrecision>(b >> 16);
   }
 }
 

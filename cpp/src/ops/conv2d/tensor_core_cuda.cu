@@ -4,6 +4,7 @@
 #include "ops/conv2d/tensor_core_cuda.h"
 
 #include "cuda/patch_runs.h"
+#include "cuda/precision.h"
 #include "cuda/tensor_gemm.h"
 #include "ops/conv2d/bias_cuda.h"
 #include "ops/conv2d/implicit_gemm_cuda.h"
@@ -80,6 +81,7 @@ struct TensorProducts {
   template <class LoaderA, class LoaderB, class Store>
   static void launch(const Conv2dGeometry& g, int64_t m, int64_t n, int64_t depth, int parts, const LoaderA& a,
                      const LoaderB& b, const Store& store) {
+    if (!is_small(depth)) throw CudaError("[cuda] a filter of a convolution has too many values for tensor cores.");
     const GemmShape shape{static_cast<int>(m), static_cast<int>(n), static_cast<int>(depth), parts};
     with_tensor_tile<kPrecision>(m, n, g.groups,
                                  [&](auto tile) { launch_gemm<decltype(tile)>(shape, g.groups, a, b, store); });
@@ -138,11 +140,9 @@ constexpr Conv2dKernels<float> kTable{"implicit_gemm",
 }  // namespace
 
 const Conv2dKernels<float>& tensor_core_conv2d(Precision precision) {
-  switch (precision) {
-    case Precision::kBFloat16: return kTable<Precision::kBFloat16>;
-    case Precision::kFloat16: return kTable<Precision::kFloat16>;
-    default: return kTable<Precision::kTF32>;
-  }
+  return with_reduced_precision(precision, [](auto constant) -> const Conv2dKernels<float>& {
+    return kTable<decltype(constant)::value>;
+  });
 }
 
 }  // namespace cnnx::cuda
