@@ -14,6 +14,9 @@ from .optim import Optimizer
 _S = TypeVar("_S", bound=Sequence[Tensor])
 
 
+_LEAST = 2.0**-126  # of the scale: float32 has it and its reciprocal
+
+
 @dataclass
 class _Progress:
     """How far an optimizer is in this iteration."""
@@ -39,7 +42,7 @@ class GradScaler:
         enabled: False makes all methods do nothing but call the optimizer.
 
     Raises:
-        ValueError: for factors on the wrong side of 1, and numbers that are not positive.
+        ValueError: for factors on the wrong side of 1, and numbers that are too small.
 
     Example:
         >>> import cnnx
@@ -74,8 +77,8 @@ class GradScaler:
         self._set(init_scale, growth_factor, backoff_factor, growth_interval, 0)
 
     def _set(self, scale: float, growth: float, backoff: float, interval: int, tracker: int) -> None:
-        if not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"[GradScaler] the scale must be positive and finite; got {scale}.")
+        if not (scale >= _LEAST and math.isfinite(scale)):
+            raise ValueError(f"[GradScaler] the scale must be finite and at least 2^-126; got {scale}.")
         if not (growth > 1 and math.isfinite(growth)):
             raise ValueError(f"[GradScaler] growth_factor must be above 1; got {growth}.")
         if not 0 < backoff < 1:
@@ -166,7 +169,7 @@ class GradScaler:
 
         Raises:
             RuntimeError: if neither ``step`` nor ``unscale_`` was called since the last time.
-            ValueError: for a new_scale that is not positive.
+            ValueError: for a new_scale below 2^-126.
         """
         if not self._enabled:
             return
@@ -175,7 +178,7 @@ class GradScaler:
         elif not self._progress:
             raise RuntimeError("[GradScaler] update() needs a step() or unscale_() before.")
         elif any(progress.infinite for progress in self._progress.values()):
-            self._scale *= self._backoff
+            self._scale = max(self._scale * self._backoff, _LEAST)
             self._tracker = 0
         else:
             self._tracker += 1

@@ -72,6 +72,18 @@ def test_a_skipped_step_changes_nothing(device, bad, dtype):
         assert (before[1] == after[1]) == (at is not None)
 
 
+def test_the_scale_stays_one_that_float32_has():
+    x = cnnx.ones(1, requires_grad=True)
+    optimizer, scaler = cnnx.optim.SGD([x], lr=0.5), cnnx.GradScaler(init_scale=2.0**-125)
+    for factor in [float("nan")] * 3 + [1.0]:
+        optimizer.zero_grad()
+        scaler.scale((x * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert scaler.get_scale() == 2.0**-126
+    assert x.item() == 0.5
+
+
 def test_several_losses_and_optimizers():
     a, b = (cnnx.ones(2, requires_grad=True) for _ in range(2))
     first, second = cnnx.optim.SGD([a], lr=1.0), cnnx.optim.SGD([b], lr=1.0)

@@ -204,7 +204,11 @@ CASES: list[Case] = [
         '[autocast] expected "bfloat16" or "float16"; got \'float8\'',
     ),
     (lambda: setattr(cnnx.cuda, "allow_tf32", 1), TypeError, "[allow_tf32] expected True or False; got 1."),
-    (lambda: cnnx.GradScaler(init_scale=0), ValueError, "[GradScaler] the scale must be positive and finite; got 0."),
+    (
+        lambda: cnnx.GradScaler(init_scale=0),
+        ValueError,
+        "[GradScaler] the scale must be finite and at least 2^-126; got 0.",
+    ),
     (lambda: cnnx.GradScaler(growth_factor=1.0), ValueError, "[GradScaler] growth_factor must be above 1; got 1.0."),
     (lambda: cnnx.GradScaler(backoff_factor=1.0), ValueError, "backoff_factor must lie between 0 and 1; got 1.0."),
     (lambda: cnnx.GradScaler(growth_interval=0), ValueError, "growth_interval must be at least 1; got 0."),
