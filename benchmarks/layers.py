@@ -49,11 +49,16 @@ def cnnx_step(shape: ConvShape, batch: int, what: str, device: str = "cpu") -> C
     return step
 
 
-def torch_step(shape: ConvShape, batch: int, what: str, device: str = "cpu") -> Callable[[], object]:
+def torch_step(
+    shape: ConvShape, batch: int, what: str, device: str = "cpu", dtype: str = "float32", channels_last: bool = False
+) -> Callable[[], object]:
     import torch
 
-    x = torch.randn(batch, shape.in_channels, shape.size, shape.size, device=device)
-    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, device=device)
+    kind = {"device": device, "dtype": getattr(torch, dtype)}
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.randn(batch, shape.in_channels, shape.size, shape.size, **kind).to(memory_format=layout)
+    w = torch.randn(shape.out_channels, shape.in_channels // shape.groups, shape.kernel, shape.kernel, **kind)
+    w = w.to(memory_format=layout)
     options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
     if what == "forward":
         return torch.no_grad()(lambda: torch.nn.functional.conv2d(x, w, **options))

@@ -72,6 +72,14 @@ void bind_analysis(py::module_& m) {
       py::arg("device") = "cpu");
   m.def("_empty_cache", [](const DeviceArg& device) { empty_cache(device.value); }, py::arg("device") = "cpu");
   m.def("_cuda_device_count", &cuda_device_count);
+  m.def("_cuda_allow_tf32", &cuda_allow_tf32);
+  m.def("_set_cuda_allow_tf32", &set_cuda_allow_tf32, py::arg("on"));
+  m.def("_autocast", [] { return static_cast<int>(autocast_precision()); });
+  m.def("_set_autocast", [](int precision) {
+    if (precision < 0 || precision > static_cast<int>(Precision::kFloat16))
+      throw py::value_error("[autocast] there is no such precision.");
+    set_autocast_precision(static_cast<Precision>(precision));
+  });
   m.def("_cuda_memory", [](const DeviceArg& device) {
     const DeviceMemory memory = cuda_memory(device.value);
     return py::make_tuple(memory.free, memory.total);

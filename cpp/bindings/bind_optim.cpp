@@ -453,6 +453,18 @@ Example:
     >>> cnnx.optim.clip_grad_norm([w], 1.0).item()
     10.0
 )");
+  m.def(
+      "_unscale",
+      [](Optimizer& optimizer, double factor) {
+        const auto locked = lock(optimizer);
+        const py::gil_scoped_release nogil;
+        std::vector<Tensor> params;
+        for (const ParamGroup& group : optimizer.param_groups()) {
+          params.insert(params.end(), group.params.begin(), group.params.end());
+        }
+        return unscale_gradients(params, factor);
+      },
+      py::arg("optimizer"), py::arg("factor"));
 }
 
 }  // namespace cnnx::bindings

@@ -19,6 +19,7 @@ set(cnnx_cuda_sources
     cpp/src/ops/class_loss_cuda.cu
     cpp/src/ops/conv2d/direct_cuda.cu
     cpp/src/ops/conv2d/implicit_gemm_cuda.cu
+    cpp/src/ops/conv2d/tensor_core_cuda.cu
     cpp/src/ops/cross_entropy_cuda.cu
     cpp/src/ops/dropout_cuda.cu
     cpp/src/ops/group_norm_cuda.cu

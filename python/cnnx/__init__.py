@@ -92,7 +92,8 @@ from ._core import (
     zeros,
 )
 from ._core import __version__ as __version__
-from ._modes import autotune, detect_anomaly, enable_grad, fit_mode, no_grad
+from ._modes import autocast, autotune, detect_anomaly, enable_grad, fit_mode, no_grad
+from ._scaler import GradScaler
 from .memory import checkpoint
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ __all__ = [
     "Dropout2d",
     "Evaluation",
     "Flatten",
+    "GradScaler",
     "GroupNorm",
     "History",
     "Identity",
@@ -172,6 +174,7 @@ __all__ = [
     "abs",
     "analysis",
     "arange",
+    "autocast",
     "autotune",
     "autotune_choices",
     "bool",

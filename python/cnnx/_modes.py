@@ -1,8 +1,9 @@
-"""Context managers over the core's switches: gradient recording, the fit mode, autotune, and the search for anomalies."""
+"""Context managers over the core's switches: gradients, precision, the fit mode, autotune, and the search for anomalies."""
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -65,6 +66,66 @@ class enable_grad(_GradMode):
     """
 
     _recording = True
+
+
+_PRECISIONS = {"bfloat16": 2, "float16": 3}  # cnnx::Precision
+
+
+class autocast:
+    """Computes convolutions and matrix products of float32 on CUDA devices with factors rounded to 16 bits.
+
+    Inside the block, on this thread, ``conv2d``, ``conv_transpose2d``, ``linear`` and ``matmul`` (and the layers made of
+    them) round both factors as they read them and add up in float32, on tensor cores; everything else stays float32, and
+    float64 stays as it is. What is recorded keeps its precision for both gradients, wherever ``backward()`` is called.
+
+    Tensors stay float32: that gives the speed of 16-bit arithmetic, not the memory of 16-bit activations. Weights are
+    float32 as well, so optimizers need nothing. Small gradients vanish in float16; see :class:`cnnx.GradScaler`.
+
+    Works as a context manager and as a decorator. Blocks nest; the innermost one counts.
+
+    Args:
+        device_type: "cuda", the only one with such kernels.
+        dtype: "bfloat16" (8 significant bits, float32's range) or "float16" (11 bits, up to 65504).
+        enabled: False ends the effect of an outer block.
+
+    Raises:
+        ValueError: for another device or dtype.
+
+    Example:
+        >>> import cnnx
+        >>> device = "cuda" if cnnx.cuda.is_available() else "cpu"
+        >>> layer, x = cnnx.Linear(8, 4).to(device), cnnx.ones(2, 8, device=device)
+        >>> with cnnx.autocast("cuda", "bfloat16"):
+        ...     y = layer(x)
+        >>> y.dtype == "float32"
+        True
+
+    Source:
+        Micikevicius et al. (2018), "Mixed Precision Training"; the interface is that of torch.autocast.
+    """
+
+    def __init__(self, device_type: str, dtype: str = "float16", enabled: bool = True) -> None:
+        if device_type != "cuda":
+            raise ValueError(f'[autocast] only "cuda" has kernels of lower precision; got {device_type!r}.')
+        if dtype not in _PRECISIONS:
+            raise ValueError(f'[autocast] expected "bfloat16" or "float16"; got {dtype!r}.')
+        self._precision = _PRECISIONS[dtype] if enabled else 0
+        self._previous = threading.local()
+
+    def __enter__(self) -> None:
+        self._previous.__dict__.setdefault("stack", []).append(_core._autocast())
+        _core._set_autocast(self._precision)
+
+    def __exit__(self, *exc: object) -> None:
+        _core._set_autocast(self._previous.stack.pop())
+
+    def __call__(self, function: _F) -> _F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
 
 
 class fit_mode:

@@ -122,7 +122,7 @@ struct Block {
   size_t scheduler_size = 0;
   Barrier all;
   std::vector<Barrier> warps;
-  std::vector<std::vector<double>> slots;  // 32 values of up to 16 bytes a warp
+  std::vector<std::vector<double>> slots;  // 32 values of up to 24 bytes a warp
 } block;
 
 void yield_to_scheduler() {
@@ -178,7 +178,7 @@ void run_block() {
   block.all = {0, block.total, 0};
   const unsigned warps = (block.total + 31) / 32;
   block.warps.assign(warps, {});
-  block.slots.resize(std::max<size_t>(block.slots.size(), warps), std::vector<double>(64));
+  block.slots.resize(std::max<size_t>(block.slots.size(), warps), std::vector<double>(96));
   for (unsigned warp = 0; warp < warps; ++warp) block.warps[warp].size = std::min(32u, block.total - warp * 32);
   while (block.next < block.total) start_fiber();
   for (bool unfinished = true; unfinished;) {

@@ -79,6 +79,20 @@ def test_wrong_devices_are_refused():
 
 
 @needs_cuda
+def test_an_optimizer_steps_on_one_device():
+    params = [cnnx.ones(2, device=device, requires_grad=True) for device in ("cpu", "cuda")]
+    optimizer = cnnx.optim.Adam([{"params": params[:1]}, {"params": params[1:]}], lr=0.5)
+    for param in params:
+        param.grad = cnnx.ones(2, device=param.device)
+    with pytest.raises(ValueError, match=r"\[Adam\] expected all tensors on cpu; got one on cuda:0"):
+        optimizer.step()
+    assert [p.tolist() for p in params] == [[1.0, 1.0]] * 2
+    params[0].grad = None
+    optimizer.step()  # no gradient, no part in it
+    np.testing.assert_allclose(params[1].tolist(), 0.5, rtol=1e-6)
+
+
+@needs_cuda
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_is_told_and_does_not_crash():
     code = """

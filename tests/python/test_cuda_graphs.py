@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 
 import numpy as np
@@ -37,6 +38,15 @@ OPTIMIZERS = {
     "rmsprop": lambda p: cnnx.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
     "adagrad": lambda p: cnnx.optim.Adagrad(p, lr=0.1, lr_decay=0.1),
 }
+
+
+@contextlib.contextmanager
+def allowed_tf32():
+    cnnx.cuda.allow_tf32 = True
+    try:
+        yield
+    finally:
+        cnnx.cuda.allow_tf32 = False
 
 
 def train(optimizer_name: str, captured: bool, steps: int = 8) -> tuple[list[float], dict[str, np.ndarray]]:
@@ -146,6 +156,7 @@ REFUSED = {
     "upload": (lambda x: x + cnnx.tensor([1.0, 2.0], device="cuda"), "got a copy from the CPU to the GPU"),
     "cpu": (lambda x: x.to("cpu"), "cannot wait for the GPU"),
     "synchronize": (lambda x: cnnx.cuda.synchronize(), r"got synchronize\(\)"),
+    "scale": (lambda x: cnnx.GradScaler().scale(x), "cannot wait for the GPU; got GradScaler"),
     "random": (lambda x: cnnx.randn(2), "a captured function draws random numbers on cuda:0 alone"),
 }
 
@@ -248,6 +259,56 @@ def test_replaced_state_makes_a_new_capture():
     for _ in range(2):
         run(x)
     np.testing.assert_array_equal(np.array(w.detach()), expected)
+
+
+def test_each_precision_has_a_capture_of_its_own():
+    x = cnnx.randn(4, 40, device="cuda") * 1e-6  # which float16 has with fewer bits than TF32
+    w = cnnx.randn(40, 3, device="cuda")
+    run = cnnx.cuda.graph(lambda x: x @ w, limit=4)
+    modes = {
+        "float32": contextlib.nullcontext,
+        "bfloat16": lambda: cnnx.autocast("cuda", "bfloat16"),
+        "float16": lambda: cnnx.autocast("cuda", "float16"),
+        "tf32": allowed_tf32,
+    }
+    seen = set()
+    for _ in range(3):  # as it is, captured, replayed
+        for mode in modes.values():
+            with mode():
+                y, expected = run(x).numpy().copy(), (x @ w).numpy()
+            np.testing.assert_array_equal(y, expected)
+            seen.add(y.tobytes())
+    assert len(seen) == len(modes)
+
+
+@pytest.mark.parametrize("name", ["scale", "unscale_", "step"])
+def test_a_scaler_is_refused_in_a_capture_and_steps_outside(name):
+    w = cnnx.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    optimizer, scaler = cnnx.optim.SGD([w], lr=0.5), cnnx.GradScaler(init_scale=4.0)
+    w.grad = cnnx.full((2,), 4.0, device="cuda")
+    run = cnnx.cuda.graph(lambda x: getattr(scaler, name)(x if name == "scale" else optimizer), warmup=0, device="cuda")
+    with pytest.raises(RuntimeError, match=r"\[graph\] a captured function cannot wait for the GPU; got GradScaler"):
+        run(w.detach()) if name == "scale" else run(None)
+    scaler.step(optimizer)
+    scaler.update()
+    assert w.tolist() == [0.5, 1.5]
+    off = cnnx.GradScaler(enabled=False)
+    captured = cnnx.cuda.graph(lambda: off.step(optimizer))
+    for _ in range(3):
+        captured()
+    assert w.tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_step_of_another_precision_gives_the_same_bits_captured(name, precision):
+    with allowed_tf32() if precision == "tf32" else cnnx.autocast("cuda", precision):
+        losses, values = train(name, captured=False)
+        captured_losses, captured_values = train(name, captured=True)
+    assert captured_losses == losses
+    for key, value in values.items():
+        np.testing.assert_array_equal(captured_values[key], value, err_msg=key)
+    assert losses != train(name, captured=False)[0]
 
 
 def test_bad_arguments():

@@ -282,3 +282,10 @@ def test_threads_may_read_a_large_gradient_at_once():
         with ThreadPoolExecutor(4) as pool:
             sums = list(pool.map(lambda _, grad=grad: grad.sum().item(), range(8)))
         assert len(set(sums)) == 1
+
+
+def test_a_group_may_be_empty():
+    w = cnnx.ones(2, requires_grad=True)
+    w.grad = cnnx.ones(2)
+    cnnx.optim.SGD([{"params": []}, {"params": [w]}], lr=0.5).step()
+    assert w.tolist() == [0.5, 0.5]

@@ -13,6 +13,7 @@
 #include "cnnx/nn.h"
 #include "cnnx/ops.h"
 #include "cnnx/optim.h"
+#include "cnnx/precision.h"
 #include "cnnx/tensor.h"
 #include "cnnx/transfer.h"
 #include "cnnx/version.h"

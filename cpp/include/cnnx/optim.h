@@ -135,4 +135,7 @@ class CNNX_API Adagrad : public Optimizer {
 /// their device: nothing waits for it.
 CNNX_API Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm);
 
+/// Multiplies all gradients by the factor; whether any had a value that is not finite. Waits for their device.
+CNNX_API bool unscale_gradients(std::span<const Tensor> params, double factor);
+
 }  // namespace cnnx::optim

@@ -27,11 +27,20 @@ using StridedBatched = Status (*)(Handle, int op_a, int op_b, int m, int n, int 
                                   long long stride_a, const T* b, int ldb, long long stride_b, const T* beta, T* c,
                                   int ldc, long long stride_c, int count);
 
+constexpr int kAnyAlgorithm = -1;
+enum DataType { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14 };
+enum ComputeType { kComputeFloat32 = 68, kComputeTF32 = 77 };
+using StridedBatchedEx = Status (*)(Handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a,
+                                    DataType type_a, int lda, long long stride_a, const void* b, DataType type_b,
+                                    int ldb, long long stride_b, const void* beta, void* c, DataType type_c, int ldc,
+                                    long long stride_c, int count, ComputeType compute, int algorithm);
+
 struct Library {
   Status (*create)(Handle*) = nullptr;
   Status (*set_stream)(Handle, cudaStream_t) = nullptr;
   StridedBatched<float> multiply_float = nullptr;
   StridedBatched<double> multiply_double = nullptr;
+  StridedBatchedEx multiply_any = nullptr;
 };
 
 /// The first of these that can be loaded, or null.
@@ -58,7 +67,8 @@ const Library* library() {
     const bool complete = file && find(file, "cublasCreate_v2", functions.create) &&
                           find(file, "cublasSetStream_v2", functions.set_stream) &&
                           find(file, "cublasSgemmStridedBatched", functions.multiply_float) &&
-                          find(file, "cublasDgemmStridedBatched", functions.multiply_double);
+                          find(file, "cublasDgemmStridedBatched", functions.multiply_double) &&
+                          find(file, "cublasGemmStridedBatchedEx", functions.multiply_any);
     return complete ? &functions : nullptr;
   }();
   return found;
@@ -69,6 +79,8 @@ void check_cublas(Status status, const char* call) {
   throw CudaError(std::string("[cuda] ") + call + " failed with status " + std::to_string(status) +
                   ". CNNX_CUBLAS_LIBRARY=none does without cuBLAS.");
 }
+
+std::mutex mutex;  // of all handles
 
 /// One handle for each device, put on the stream; used under the mutex. Making one waits for the device.
 Handle handle_of(const Library& cublas, cudaStream_t stream) {
@@ -87,7 +99,6 @@ bool cublas_product(const Product& p, const T* a, const T* b, T* c) {
   if (!cublas) return false;
   const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
   const T one = 1, zero = 0;
-  static std::mutex mutex;
   const std::lock_guard lock(mutex);
   StridedBatched<T> multiply;
   if constexpr (std::is_same_v<T, float>) {
@@ -101,6 +112,24 @@ bool cublas_product(const Product& p, const T* a, const T* b, T* c) {
                         p.transpose_a ? m : k, p.step_a, &zero, c, n, p.m * p.n, static_cast<int>(p.items)),
                "a product");
   return true;
+}
+
+bool has_cublas() { return library() != nullptr; }
+
+void cublas_tensor_product(const Product& p, const void* a, const void* b, float* c) {
+  const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+  const float one = 1, zero = 0;
+  const DataType type = p.precision == Precision::kTF32       ? kFloat32
+                        : p.precision == Precision::kBFloat16 ? kBFloat16
+                                                              : kFloat16;
+  const ComputeType compute = p.precision == Precision::kTF32 ? kComputeTF32 : kComputeFloat32;
+  const Library& cublas = *library();
+  const std::lock_guard lock(mutex);
+  check_cublas(cublas.multiply_any(handle_of(cublas, stream()), p.transpose_b ? kTransposed : kPlain,
+                                   p.transpose_a ? kTransposed : kPlain, n, m, k, &one, b, type, p.transpose_b ? k : n,
+                                   p.step_b, a, type, p.transpose_a ? m : k, p.step_a, &zero, c, kFloat32, n, p.m * p.n,
+                                   static_cast<int>(p.items), compute, kAnyAlgorithm),
+               "a product");
 }
 
 template bool cublas_product(const Product&, const float*, const float*, float*);

@@ -9,4 +9,9 @@ namespace cnnx::cuda {
 template <class T>
 bool cublas_product(const Product& p, const T* a, const T* b, T* c);
 
+bool has_cublas();
+/// The same on tensor cores, with the factors as p.precision has them in memory: float32 for TF32, which rounds them on
+/// its way, else 16 bits.
+void cublas_tensor_product(const Product& p, const void* a, const void* b, float* c);
+
 }  // namespace cnnx::cuda

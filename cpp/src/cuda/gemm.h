@@ -22,6 +22,10 @@ struct alignas(16) Quad {
   T v[4];
 };
 
+struct GemmShape;
+template <class Tile, class LoaderA, class LoaderB, class Store>
+__global__ void gemm_kernel(GemmShape shape, LoaderA loader_a, LoaderB loader_b, Store store);
+
 /// kTileM x kTileN of C a block, kItemM x kItemN of that a thread, kStep of k at a time.
 template <class T_, int kTileM_, int kTileN_, int kStep_, int kItemM_, int kItemN_>
 struct GemmTile {
@@ -29,6 +33,10 @@ struct GemmTile {
   static constexpr int kTileM = kTileM_, kTileN = kTileN_, kStep = kStep_, kItemM = kItemM_, kItemN = kItemN_;
   static constexpr int kThreads = kTileM / kItemM * (kTileN / kItemN);
   static constexpr int kColumns = kTileN / kItemN;  // threads side by side
+  template <class LoaderA, class LoaderB, class Store>
+  static auto kernel() {
+    return gemm_kernel<GemmTile, LoaderA, LoaderB, Store>;
+  }
 };
 
 struct GemmShape {
@@ -36,6 +44,24 @@ struct GemmShape {
   int parts = 1;    // runs of steps that different blocks add up
   int first_z = 0;  // of this launch
   int tiles_n = 1;  // side by side; blockIdx.x counts all tiles, as y and z are short
+};
+
+/// A block's part of a product.
+template <class Tile>
+struct BlockShare {
+  int z, part, first_m, first_n, first_step, last_step;
+
+  __device__ explicit BlockShare(const GemmShape& shape)
+      : z(shape.first_z + static_cast<int>(blockIdx.z) / shape.parts),
+        part(static_cast<int>(blockIdx.z) % shape.parts) {
+    const int tile_m = static_cast<int>(blockIdx.x) / shape.tiles_n;
+    first_m = tile_m * Tile::kTileM;
+    first_n = (static_cast<int>(blockIdx.x) - tile_m * shape.tiles_n) * Tile::kTileN;
+    const int all_steps = (shape.depth + Tile::kStep - 1) / Tile::kStep;
+    const int run = (all_steps + shape.parts - 1) / shape.parts;
+    first_step = part * run;
+    last_step = std::min(all_steps, first_step + run);
+  }
 };
 
 /// One operand's way through registers to shared memory.
@@ -121,18 +147,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
   alignas(16) __shared__ T shared_a[2][kStep][OperandA::kPitch];
   alignas(16) __shared__ T shared_b[2][kStep][OperandB::kPitch];
 
-  const int z = shape.first_z + static_cast<int>(blockIdx.z) / shape.parts;
-  const int part = static_cast<int>(blockIdx.z) % shape.parts;
+  const auto [z, part, first_m, first_n, first_step, last_step] = BlockShare<Tile>(shape);
   const int thread = static_cast<int>(threadIdx.x);
-  const int tile_m = static_cast<int>(blockIdx.x) / shape.tiles_n;
-  const int first_m = tile_m * Tile::kTileM;
-  const int first_n = (static_cast<int>(blockIdx.x) - tile_m * shape.tiles_n) * Tile::kTileN;
   constexpr int kSpanM = Tile::kTileM / (kItemM / 4), kSpanN = Tile::kTileN / (kItemN / 4);
   const int item_m = thread / Tile::kColumns * 4, item_n = thread % Tile::kColumns * 4;
-
-  const int all_steps = (shape.depth + kStep - 1) / kStep;
-  const int run = (all_steps + shape.parts - 1) / shape.parts;
-  const int first_step = part * run, last_step = std::min(all_steps, first_step + run);
 
   OperandA a(loader_a, z, first_m, thread);
   OperandB b(loader_b, z, first_n, thread);
@@ -204,7 +222,7 @@ void launch_gemm(GemmShape shape, int64_t items, const LoaderA& a, const LoaderB
     const int64_t count = std::min(items - first, kMostZ / shape.parts);
     shape.first_z = static_cast<int>(first);
     const dim3 grid(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(count * shape.parts));
-    launch(gemm_kernel<Tile, LoaderA, LoaderB, Store>, grid, dim3(Tile::kThreads), 0, shape, a, b, store);
+    launch(Tile::template kernel<LoaderA, LoaderB, Store>(), grid, dim3(Tile::kThreads), 0, shape, a, b, store);
   }
 }
 
@@ -217,16 +235,22 @@ using MiddleTile = GemmTile<T, 64, 64, 16, 4, 4>;
 template <class T>
 using FlatTile = GemmTile<T, 32, 128, 8, 4, 4>;
 
-/// Calls fn(tile) with the tile that fits: the largest that fills the GPU, a flat one for few rows. float64 has the
-/// middle one alone: its units are few, and the library stays small.
+/// Calls fn(tile) with the tile that fits: the largest that fills the GPU, a flat one for few rows.
+template <class Flat, class Middle, class Large, class F>
+void with_tile_of(int64_t m, int64_t n, int64_t items, F&& fn) {
+  const int64_t enough = int64_t{2} * multiprocessors();
+  if (m <= 32) return fn(Flat());
+  if (m > 64 && ceil_div(m, Large::kTileM) * ceil_div(n, Large::kTileN) * items >= enough) return fn(Large());
+  fn(Middle());
+}
+/// float64 has the middle one alone: its units are few, and the library stays small.
 template <class T, class Large = LargeTile<T>, class F>
 void with_tile(int64_t m, int64_t n, int64_t items, F&& fn) {
   if constexpr (std::is_same_v<T, float>) {
-    const int64_t enough = int64_t{2} * multiprocessors();
-    if (m <= 32) return fn(FlatTile<T>());
-    if (m > 64 && ceil_div(m, Large::kTileM) * ceil_div(n, Large::kTileN) * items >= enough) return fn(Large());
+    with_tile_of<FlatTile<T>, MiddleTile<T>, Large>(m, n, items, std::forward<F>(fn));
+  } else {
+    fn(MiddleTile<T>());
   }
-  fn(MiddleTile<T>());
 }
 
 /// In how many parts the sum over k is cut where C alone has too few tiles to fill the GPU: runs of 16 steps or more.

@@ -1,8 +1,11 @@
-// Matrix products by cuBLAS where there is one, else as tiles, with operands read in fours where they can be.
+// Matrix products by cuBLAS where there is one, else as tiles, with operands read in fours where they can be. On tensor
+// cores, operands are rounded before.
 #include "cuda/matrix_product.h"
 
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
+#include "cuda/precision.h"
+#include "cuda/tensor_gemm.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -51,6 +54,66 @@ void add_bias(const Product& p, const T* bias, T* c) {
   for_each(p.items * p.m * p.n, [=] __device__(int64_t i) { c[i] += bias[i - columns.divide(i) * columns.value]; });
 }
 
+/// Values of a matrix, one a z, as rows for pack_rows().
+struct MatrixValues {
+  const float* matrix;
+  int64_t item_step, row_step, depth_step, depth;
+  WideDivisor rows;
+
+  __device__ float operator()(int64_t row, int64_t k) const {
+    const int64_t z = rows.divide(row);
+    return k < depth ? matrix[z * item_step + (row - z * rows.value) * row_step + k * depth_step] : 0;
+  }
+};
+
+/// All values of an operand as they lie in memory, rounded to 16 bits. Scratch memory holds `words` words.
+template <Precision kPrecision>
+void round_all(const float* matrix, int64_t count, int64_t words, const Scratch& rounded) {
+  pack_rows<kPrecision>(1, words, MatrixValues{matrix, 0, 0, 1, count, WideDivisor(1)}, rounded.as<uint32_t>());
+}
+
+template <Precision kPrecision>
+void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
+  if (has_cublas()) {
+    if constexpr (kPrecision == Precision::kTF32) {
+      cublas_tensor_product(p, a, b, c);
+    } else {
+      const int64_t count_a = p.m * p.k + (p.items - 1) * p.step_a, count_b = p.k * p.n + (p.items - 1) * p.step_b;
+      const int64_t words_a = ceil_div(count_a, 2), words_b = ceil_div(count_b, 2);
+      const Scratch rounded_a(words_a * static_cast<int64_t>(sizeof(uint32_t)));
+      const Scratch rounded_b(words_b * static_cast<int64_t>(sizeof(uint32_t)));
+      round_all<kPrecision>(a, count_a, words_a, rounded_a);
+      round_all<kPrecision>(b, count_b, words_b, rounded_b);
+      cublas_tensor_product(p, rounded_a.as<void>(), rounded_b.as<void>(), c);
+    }
+    if (bias) add_bias(p, bias, c);
+    return;
+  }
+  const int64_t length = row_words<kPrecision>(p.k);
+  const int64_t items_a = p.step_a == 0 ? 1 : p.items, items_b = p.step_b == 0 ? 1 : p.items;
+  const Scratch words_a(items_a * p.m * length * static_cast<int64_t>(sizeof(uint32_t)));
+  const Scratch words_b(items_b * p.n * length * static_cast<int64_t>(sizeof(uint32_t)));
+  pack_rows<kPrecision>(
+      items_a * p.m, length,
+      MatrixValues{a, p.step_a, p.transpose_a ? 1 : p.k, p.transpose_a ? p.m : 1, p.k, WideDivisor(p.m)},
+      words_a.as<uint32_t>());
+  pack_rows<kPrecision>(
+      items_b * p.n, length,
+      MatrixValues{b, p.step_b, p.transpose_b ? p.k : 1, p.transpose_b ? 1 : p.n, p.k, WideDivisor(p.n)},
+      words_b.as<uint32_t>());
+  const PackedRows rows_a{words_a.as<uint32_t>(), p.step_a == 0 ? 0 : p.m * length, static_cast<int>(length),
+                          static_cast<int>(p.m)};
+  const PackedRows columns_b{words_b.as<uint32_t>(), p.step_b == 0 ? 0 : p.n * length, static_cast<int>(length),
+                             static_cast<int>(p.n)};
+  with_tensor_tile<kPrecision>(p.m, p.n, p.items,
+                               [&](auto tile) { multiply<decltype(tile)>(p, rows_a, columns_b, bias, c); });
+}
+
+void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
+  with_reduced_precision(p.precision,
+                         [&](auto precision) { tensor_product<decltype(precision)::value>(p, a, b, bias, c); });
+}
+
 }  // namespace
 
 template <class T>
@@ -60,6 +123,9 @@ void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* 
     throw CudaError("[cuda] a matrix of 2^31 or more values has no product.");
   }
   if (p.items * p.m * p.n == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (p.precision != Precision::kFull) return tensor_product(p, a, b, bias, c);
+  }
   if (cublas_product(p, a, b, c)) {
     if (bias) add_bias(p, bias, c);
     return;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cnnx/precision.h"
+
 namespace cnnx::cuda {
 
 /// Row-major c (m, n) = op(a) (m, k) op(b) (k, n), for each of `items` matrices that lie a step of 0 or more apart. Not
@@ -12,6 +14,7 @@ struct Product {
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
   int64_t step_a = 0, step_b = 0;
+  Precision precision = Precision::kFull;  // of float32
 };
 template <class T>
 void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* c);

@@ -63,18 +63,24 @@ struct Patches {
             p < positions ? row : kNowhere, column};
   }
   __device__ Tap tap(int t) const {
-    const auto channel = taps_plane.divide(static_cast<uint32_t>(t)), rest = t - channel * taps_plane.value,
-               r = taps_w.divide(rest);
+    const auto channel = taps_plane.divide(static_cast<uint32_t>(t));
+    return tap(channel, t - channel * taps_plane.value, t < depth);
+  }
+  /// The tap of a channel that is number `rest` there.
+  __device__ Tap tap(uint32_t channel, uint32_t rest, bool exists) const {
+    const auto r = taps_w.divide(rest);
     const int row = static_cast<int>(r) * h.step, column = static_cast<int>(rest - r * taps_w.value) * w.step;
     const uint32_t base = channel * static_cast<uint32_t>(h.length * w.length);
     const auto steps = static_cast<uint32_t>(row) << 16 | (static_cast<uint32_t>(column) & 0xffffu);
-    return {base + static_cast<uint32_t>(row * w.length + column), t < depth ? static_cast<int>(steps) : kNoTap};
+    return {base + static_cast<uint32_t>(row * w.length + column), exists ? static_cast<int>(steps) : kNoTap};
+  }
+  __device__ bool inside(const Position& at, const Tap& tap) const {
+    const int row = at.row + (tap.steps >> 16), column = at.column + static_cast<int16_t>(tap.steps);
+    return static_cast<unsigned>(row) < static_cast<unsigned>(h.length) &&
+           static_cast<unsigned>(column) < static_cast<unsigned>(w.length) && tap.steps != kNoTap;
   }
   __device__ T value(int z, const Position& at, const Tap& tap) const {
-    const int row = at.row + (tap.steps >> 16), column = at.column + static_cast<int16_t>(tap.steps);
-    const bool inside = static_cast<unsigned>(row) < static_cast<unsigned>(h.length) &&
-                        static_cast<unsigned>(column) < static_cast<unsigned>(w.length) && tap.steps != kNoTap;
-    return inside ? x[z * item_step + (at.base + tap.base)] : T(0);
+    return inside(at, tap) ? x[z * item_step + (at.base + tap.base)] : T(0);
   }
 };
 

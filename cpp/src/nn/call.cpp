@@ -5,6 +5,7 @@
 
 #include "autograd.h"
 #include "check.h"
+#include "cnnx/precision.h"
 #include "nn/called.h"
 #include "random.h"
 
@@ -60,6 +61,7 @@ Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
     y = module->forward(x).detach();
   }
   const bool need_x = x.requires_grad();
+  const Precision precision = autocast_precision();
   const std::string path = Call::current() ? Call::current()->path() : "";
   return record(kOp, y, {&x}, [=, saved_x = save(x)](const Tensor& gy) -> Gradients {
     state.check_unchanged(kOp, *module);
@@ -67,6 +69,7 @@ Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
     input.set_requires_grad(need_x);
     const RecomputeGuard recompute;
     const Tensor again = [&] {
+      const AutocastGuard autocast(precision);
       Call call(*module, path);
       call.set_inputs({&input, 1});
       const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kReplay);

@@ -64,7 +64,8 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   check(weight.defined(), kOp, "expected a weight tensor; got none.");
   check_like(kOp, "weight", x, weight);
   check_like(kOp, "bias", x, bias);
-  const Conv2dGeometry g = geometry(x.shape(), weight.shape(), options);
+  Conv2dGeometry g = geometry(x.shape(), weight.shape(), options);
+  g.precision = compute_precision(x);
   check(!bias.defined() || bias.shape() == Shape{g.in_channels}, kOp, "expected a bias of shape ({},); got {}.",
         g.in_channels, bias.defined() ? bias.shape() : Shape());
   check_numel(kOp, {g.batch, g.in_channels, g.h.input, g.w.input});

@@ -53,7 +53,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
         weight.defined() ? weight.shape() : Shape());
   check_like(op, "weight", x, weight);
   check_like(op, "bias", x, bias);
-  const LinearGeometry g{x.rank() > 0 && x.size(-1) > 0 ? x.numel() / x.size(-1) : 0, weight.size(1), weight.size(0)};
+  const LinearGeometry g{x.rank() > 0 && x.size(-1) > 0 ? x.numel() / x.size(-1) : 0, weight.size(1), weight.size(0),
+                         compute_precision(x)};
   check(x.rank() >= 1 && x.size(-1) == g.in, op, "expected {} input features (weight is {}); got input of shape {}.{}",
         g.in, weight.shape(), x.shape(), x.rank() == 4 ? " Flatten it first." : "");
   check(g.in > 0 && g.out > 0, op, "in and out features must be positive; got weight of shape {}.", weight.shape());

@@ -1,7 +1,7 @@
 // Kernels of the fully-connected layer. x (rows, in), w (out, in), b (out) or null, y (rows, out).
 #pragma once
 
-#include <cstdint>
+#include "cnnx/precision.h"
 
 namespace cnnx {
 
@@ -9,6 +9,7 @@ struct LinearGeometry {
   int64_t rows = 0;
   int64_t in = 0;
   int64_t out = 0;
+  Precision precision = Precision::kFull;  // on CUDA devices
 };
 
 template <class T>

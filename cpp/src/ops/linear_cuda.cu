@@ -10,17 +10,18 @@ namespace {
 
 template <class T>
 void forward(const LinearGeometry& g, const T* x, const T* w, const T* b, T* y) {
-  matrix_product<T>({.m = g.rows, .n = g.out, .k = g.in, .transpose_b = true}, x, w, b, y);
+  matrix_product<T>({.m = g.rows, .n = g.out, .k = g.in, .transpose_b = true, .precision = g.precision}, x, w, b, y);
 }
 
 template <class T>
 void backward_input(const LinearGeometry& g, const T* gy, const T* w, T* gx) {
-  matrix_product<T>({.m = g.rows, .n = g.in, .k = g.out}, gy, w, nullptr, gx);
+  matrix_product<T>({.m = g.rows, .n = g.in, .k = g.out, .precision = g.precision}, gy, w, nullptr, gx);
 }
 
 template <class T>
 void backward_weight(const LinearGeometry& g, const T* x, const T* gy, T* gw) {
-  matrix_product<T>({.m = g.out, .n = g.in, .k = g.rows, .transpose_a = true}, gy, x, nullptr, gw);
+  matrix_product<T>({.m = g.out, .n = g.in, .k = g.rows, .transpose_a = true, .precision = g.precision}, gy, x, nullptr,
+                    gw);
 }
 
 template <class T>

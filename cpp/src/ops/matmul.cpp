@@ -25,7 +25,7 @@ Tensor expanded(const Tensor& x, const Shape& batch) {
 }
 
 /// op(a) op(b) for operands of two or more axes, without a record.
-Tensor product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
+Tensor product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, Precision precision) {
   const Shape batch = broadcast_shape("matmul", batch_of(a.shape()), batch_of(b.shape()));
   const bool repeat_a = batch_of(a.shape()).numel() == 1, repeat_b = batch_of(b.shape()).numel() == 1;
   const Tensor va = repeat_a ? a : expanded(a, batch), vb = repeat_b ? b : expanded(b, batch);
@@ -38,6 +38,7 @@ Tensor product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpos
   g.transpose_b = transpose_b;
   g.stride_a = repeat_a ? 0 : g.m * g.k;
   g.stride_b = repeat_b ? 0 : g.k * g.n;
+  g.precision = precision;
   if (!transpose_a && repeat_b && !repeat_a) {  // one tall product
     g.m *= g.batch;
     g.batch = 1;
@@ -64,15 +65,16 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.rank() == 1) return matmul(a.unsqueeze(0), b).squeeze(b.rank() == 1 ? 0 : -2);
   if (b.rank() == 1) return matmul(a, b.unsqueeze(1)).squeeze(-1);
   check(a.size(-1) == b.size(-2), op, "inner lengths must agree; got shapes {} and {}.", a.shape(), b.shape());
-  Tensor y = product(a, false, b, false);
+  const Precision precision = compute_precision(a);
+  Tensor y = product(a, false, b, false, precision);
   if (!grad_needed({&a, &b})) return y;
   const bool need_a = a.requires_grad(), need_b = b.requires_grad();
   return record(op, y, {&a, &b},
                 [=, shape_a = a.shape(), shape_b = b.shape(), saved_a = need_b ? save(a) : Saved(),
                  saved_b = need_a ? save(b) : Saved()](const Tensor& gy) {
                   Gradients grads(2);
-                  if (need_a) grads[0] = sum_to(product(gy, false, saved_b.get(op), true), shape_a);
-                  if (need_b) grads[1] = sum_to(product(saved_a.get(op), true, gy, false), shape_b);
+                  if (need_a) grads[0] = sum_to(product(gy, false, saved_b.get(op), true, precision), shape_a);
+                  if (need_b) grads[1] = sum_to(product(saved_a.get(op), true, gy, false, precision), shape_b);
                   return grads;
                 });
 }

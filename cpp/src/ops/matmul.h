@@ -1,7 +1,7 @@
 // Kernels of the batched matrix product.
 #pragma once
 
-#include <cstdint>
+#include "cnnx/precision.h"
 
 namespace cnnx {
 
@@ -11,6 +11,7 @@ struct MatmulGeometry {
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
   int64_t stride_a = 0, stride_b = 0;
+  Precision precision = Precision::kFull;  // on CUDA devices
 };
 
 template <class T>

@@ -9,7 +9,8 @@ namespace {
 
 template <class T>
 void forward(const MatmulGeometry& g, const T* a, const T* b, T* c) {
-  matrix_product<T>({g.batch, g.m, g.n, g.k, g.transpose_a, g.transpose_b, g.stride_a, g.stride_b}, a, b, nullptr, c);
+  matrix_product<T>({g.batch, g.m, g.n, g.k, g.transpose_a, g.transpose_b, g.stride_a, g.stride_b, g.precision}, a, b,
+                    nullptr, c);
 }
 
 template <class T>

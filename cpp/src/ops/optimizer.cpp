@@ -181,15 +181,27 @@ void Adagrad::step() {
            *this, [](const auto& k) { return k.adagrad; });
 }
 
-Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm) {
-  constexpr const char* kOp = "clip_grad_norm";
-  check(max_norm >= 0, kOp, "max_norm must not be negative; got {}.", max_norm);
+// ---- Gradients
+
+namespace {
+
+/// Those of the parameters that have one, on one device.
+std::vector<Tensor> gradients_of(const char* op, std::span<const Tensor> params) {
   std::vector<Tensor> grads;
   for (const Tensor& param : params) {
     if (const Tensor grad = param.grad(); grad.defined()) grads.push_back(grad);
   }
+  for (const Tensor& grad : grads) check_same_device(op, grads.front(), grad);
+  return grads;
+}
+
+}  // namespace
+
+Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm) {
+  constexpr const char* kOp = "clip_grad_norm";
+  check(max_norm >= 0, kOp, "max_norm must not be negative; got {}.", max_norm);
+  std::vector<Tensor> grads = gradients_of(kOp, params);
   if (grads.empty()) return zeros({}, {DType::kFloat64});
-  for (const Tensor& grad : grads) check_same_device(kOp, grads.front(), grad);
   const Device device = grads.front().device();
   const TensorOptions number{DType::kFloat64, device};
   Tensor sums = empty({static_cast<int64_t>(grads.size())}, number), norm = empty({}, number),
@@ -209,6 +221,28 @@ Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm) {
     grad.impl()->storage->bump_version();
   });
   return norm;
+}
+
+bool unscale_gradients(std::span<const Tensor> params, double factor) {
+  constexpr const char* kOp = "GradScaler";
+  std::vector<Tensor> grads = gradients_of(kOp, params);
+  check<std::runtime_error>(!grads.empty(), kOp,
+                            "no parameter of the optimizer has a gradient. Call backward() first.");
+  const Device device = grads.front().device();
+  Tensor found = zeros({}, {DType::kInt64, device});
+  const auto run = [&](auto t) {
+    using T = decltype(t);
+    std::vector<GradientRun<T>> runs;
+    for (Tensor& grad : grads) {
+      if (grad.dtype() != dtype_of<T>()) continue;
+      runs.push_back({grad.data<T>(), grad.numel()});
+      grad.impl()->storage->bump_version();
+    }
+    kernels<OptimizerKernels<T>>(device).unscale(runs, static_cast<T>(factor), found.data<int64_t>());
+  };
+  run(float{});
+  run(double{});
+  return found.item() != 0;
 }
 
 }  // namespace cnnx::optim

@@ -47,6 +47,13 @@ struct Piece {
   const Rule* live;  // where a captured step finds the rule of each run, in device memory; null: it is `rule`
 };
 
+/// The values of one gradient.
+template <class T>
+struct GradientRun {
+  T* g;
+  int64_t n;
+};
+
 template <class T>
 struct OptimizerKernels {
   void (*sgd)(std::span<const Piece<T, SGDRule>> pieces);          // state: momentum buffer
@@ -59,6 +66,8 @@ struct OptimizerKernels {
   void (*clip_factor)(int64_t count, const double* sums, double most, double* norm, double* factor);
   /// x *= *factor, if that is below 1.
   void (*shrink)(int64_t n, const double* factor, T* x);
+  /// Multiplies all values by the factor. *found = 1 if one was not finite before.
+  void (*unscale)(std::span<const GradientRun<T>> runs, T factor, int64_t* found);
 };
 
 /// The factor of clip_grad_norm; NaN of NaN.

@@ -183,7 +183,23 @@ void shrink(int64_t n, const double* by, T* x) {
 }
 
 template <class T>
-constexpr OptimizerKernels<T> kTable{sgd<T>, adam<T>, rmsprop<T>, adagrad<T>, square_sum<T>, clip_factor, shrink<T>};
+void unscale(std::span<const GradientRun<T>> runs, T factor, int64_t* found) {
+  for (const GradientRun<T>& run : runs) {
+    parallel_for(run.n, kElementGrain, [&](int64_t begin, int64_t end) {
+      T zeros = 0;  // NaN as soon as one value is not finite
+#pragma omp simd reduction(+ : zeros)
+      for (int64_t i = begin; i < end; ++i) {
+        zeros += run.g[i] * T(0);
+        run.g[i] *= factor;
+      }
+      if (zeros != 0) __atomic_store_n(found, 1, __ATOMIC_RELAXED);
+    });
+  }
+}
+
+template <class T>
+constexpr OptimizerKernels<T> kTable{sgd<T>,        adam<T>,     rmsprop<T>, adagrad<T>,
+                                     square_sum<T>, clip_factor, shrink<T>,  unscale<T>};
 
 }  // namespace
 

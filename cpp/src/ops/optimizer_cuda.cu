@@ -10,6 +10,7 @@ namespace cnnx::cuda {
 namespace {
 
 constexpr int kTensors = 48;  // of a launch: what 4 KiB of arguments hold
+constexpr int kGradients = 128;
 
 /// One value of a parameter, and of its state, in registers.
 template <class T>
@@ -229,13 +230,45 @@ void shrink(int64_t n, const double* factor, T* x) {
 }
 
 template <class T>
+struct Gradients {
+  GradientRun<T> run[kGradients];
+};
+
+/// blockIdx.y is the gradient. All who find a value that is not finite write the same.
+template <class T>
+__global__ void __launch_bounds__(kThreads) unscale_kernel(Gradients<T> gradients, T factor, int64_t* found) {
+  const GradientRun<T>& run = gradients.run[blockIdx.y];
+  const int64_t step = int64_t{gridDim.x} * kThreads, first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  for (int64_t i = first; i < run.n; i += step) {
+    const T g = run.g[i];
+    if (!std::isfinite(g)) *found = 1;
+    run.g[i] = g * factor;
+  }
+}
+
+template <class T>
+void unscale(std::span<const GradientRun<T>> runs, T factor, int64_t* found) {
+  for (size_t first = 0; first < runs.size(); first += kGradients) {
+    const auto some = runs.subspan(first, std::min<size_t>(kGradients, runs.size() - first));
+    Gradients<T> gradients{};
+    std::copy(some.begin(), some.end(), gradients.run);
+    int64_t longest = 0;
+    for (const GradientRun<T>& run : some) longest = std::max(longest, run.n);
+    dim3 grid = blocks_for(longest);
+    grid.y = static_cast<unsigned>(some.size());
+    launch(unscale_kernel<T>, grid, dim3(kThreads), 0, gradients, factor, found);
+  }
+}
+
+template <class T>
 constexpr OptimizerKernels<T> kTable{run_pieces<SGDUpdate<T>, T, SGDRule>,
                                      run_pieces<AdamUpdate<T>, T, AdamRule>,
                                      run_pieces<RMSpropUpdate<T>, T, RMSpropRule>,
                                      run_pieces<AdagradUpdate<T>, T, AdagradRule>,
                                      square_sum<T>,
                                      clip_factor,
-                                     shrink<T>};
+                                     shrink<T>,
+                                     unscale<T>};
 
 }  // namespace
 

@@ -231,7 +231,16 @@ Work<T, Rule> make_work(const Method<Rule>& method, Optimizer& optimizer, LiveRu
 /// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
 template <class Rule, class Select>
 void run_step(const Method<Rule>& method, Optimizer& optimizer, Select select) {
-  const Device device = optimizer.param_groups().front().params.front().device();
+  Tensor first;  // of the parameters that have a gradient
+  for (const ParamGroup& group : optimizer.param_groups()) {
+    for (const Tensor& param : group.params) {
+      if (!param.grad().defined()) continue;
+      if (!first.defined()) first = param;
+      check_same_device(method.op, first, param);
+    }
+  }
+  if (!first.defined()) return;
+  const Device device = first.device();
   Capture* const capture = current_capture();
   check<std::runtime_error>(!capture || capture->device == device, method.op,
                             "a captured function works on {}; got parameters on {}.",

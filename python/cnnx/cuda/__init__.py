@@ -1,16 +1,44 @@
 """CUDA devices. Their kernels are a library of its own, which is loaded when "cuda" is first used.
 
+``cnnx.cuda.allow_tf32`` (off at first, as for PyTorch's products; for the whole process) lets convolutions and matrix
+products of float32 run on tensor cores, which round the factors to TF32, 11 significant bits, and add in float32. It is
+read when an operation runs forward; its backward pass keeps to that. :class:`cnnx.autocast` asks for 16 bits.
+
 Example:
     >>> import cnnx
     >>> device = "cuda" if cnnx.cuda.is_available() else "cpu"
     >>> x = cnnx.zeros(2, 3, device=device)
+    >>> cnnx.cuda.allow_tf32
+    False
 """
+
+import sys
+import types
 
 from .. import _core
 from . import memory
 from .graphs import Graph, graph
 
-__all__ = ["Graph", "device_count", "graph", "is_available", "memory", "synchronize"]
+__all__ = ["Graph", "allow_tf32", "device_count", "graph", "is_available", "memory", "synchronize"]
+
+allow_tf32: bool
+
+
+class _Module(types.ModuleType):
+    """The type of this module, which makes a property of a module's attribute."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return _core._cuda_allow_tf32()
+
+    @allow_tf32.setter
+    def allow_tf32(self, on: bool) -> None:
+        if not isinstance(on, bool):
+            raise TypeError(f"[allow_tf32] expected True or False; got {on!r}.")
+        _core._set_cuda_allow_tf32(on)
+
+
+sys.modules[__name__].__class__ = _Module
 
 
 def is_available() -> bool:

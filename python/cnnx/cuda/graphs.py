@@ -76,8 +76,8 @@ class Graph(Generic[P, R]):
             self._entries.clear()
 
     def _key(self, values: list[Any], names: list[str]) -> Hashable:
-        """What a graph is good for: shapes, dtypes and devices of tensors, and the other arguments themselves."""
-        kinds: list[Hashable] = [_core.is_grad_enabled(), *names]
+        """What a graph is good for: the thread's modes, shapes, dtypes and devices of tensors, the other arguments themselves."""
+        kinds: list[Hashable] = [_core.is_grad_enabled(), _core._autocast(), _core._cuda_allow_tf32(), *names]
         for value in values:
             if isinstance(value, Tensor):
                 if value.requires_grad:
@@ -129,8 +129,9 @@ def graph(function: Callable[P, R], *, warmup: int = 1, limit: int = 8, device: 
     rates and other options of optimizers, their step counts, and random numbers. Everything else that Python does happens in
     the capture alone: branches, prints, counters, ``schedule.step()``. Change rates between the calls.
 
-    Arguments of another shape, dtype or device, other values of arguments that are no tensors, another mode of a layer, and
-    a parameter that was replaced make a new capture.
+    Arguments of another shape, dtype or device, other values of arguments that are no tensors, another mode of a layer,
+    another precision (:class:`cnnx.autocast`, ``cnnx.cuda.allow_tf32``) and a parameter that was replaced make a new
+    capture.
 
     Args:
         function: a training step, a forward pass, or any other work on one CUDA device. It must not wait for the GPU, as by

@@ -197,4 +197,25 @@ CASES: list[Case] = [
     (lambda: cnnx.clip(cnnx.zeros(1), 2, 1), ValueError, "[clip] min must not exceed max"),
     (lambda: cnnx.arange(0, 1, 0), ValueError, "[arange]"),
     (lambda: cnnx.set_num_threads(0), ValueError, "[set_num_threads]"),
+    (lambda: cnnx.autocast("cpu", "bfloat16"), ValueError, '[autocast] only "cuda" has kernels of lower precision'),
+    (
+        lambda: cnnx.autocast("cuda", "float8"),
+        ValueError,
+        '[autocast] expected "bfloat16" or "float16"; got \'float8\'',
+    ),
+    (lambda: setattr(cnnx.cuda, "allow_tf32", 1), TypeError, "[allow_tf32] expected True or False; got 1."),
+    (
+        lambda: cnnx.GradScaler(init_scale=0),
+        ValueError,
+        "[GradScaler] the scale must be finite and at least 2^-126; got 0.",
+    ),
+    (lambda: cnnx.GradScaler(growth_factor=1.0), ValueError, "[GradScaler] growth_factor must be above 1; got 1.0."),
+    (lambda: cnnx.GradScaler(backoff_factor=1.0), ValueError, "backoff_factor must lie between 0 and 1; got 1.0."),
+    (lambda: cnnx.GradScaler(growth_interval=0), ValueError, "growth_interval must be at least 1; got 0."),
+    (lambda: cnnx.GradScaler().scale(3.0), TypeError, "[GradScaler] expected a tensor, or a list or tuple of them"),
+    (
+        lambda: cnnx.GradScaler().load_state_dict({"scale": 1.0}),
+        ValueError,
+        "[GradScaler] the state lacks growth_factor",
+    ),
 ]

@@ -54,6 +54,7 @@ std::string key_of(const Conv2dGeometry& g, ConvPass pass, Device device) {
       .add("w", g.w)
       .add("dtype", dtype_name(dtype_of<T>()))
       .add("prepared", g.is_prepared)
+      .add("precision", static_cast<int64_t>(g.precision))
       .add("device", device.str())
       .add("threads", device.is_cuda() ? 0 : g.threads)
       .add("limit", workspace_limit() == kNoWorkspaceLimit ? -1 : workspace_limit())

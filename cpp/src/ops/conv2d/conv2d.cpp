@@ -140,7 +140,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   check(weight.defined(), op, "expected a weight tensor; got none.");
   check_like(op, "weight", x, weight);
   check_like(op, "bias", x, bias);
-  const Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
+  Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
+  g.precision = compute_precision(x);
   check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
         g.out_channels, bias.defined() ? bias.shape() : Shape());
   const Tensor& residual = fusion.residual;

@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "cnnx/precision.h"
 #include "ops/window.h"
 
 namespace cnnx {
@@ -19,6 +20,7 @@ struct Conv2dGeometry {
   bool is_prepared = false;                         // the weights are what the algorithm's prepare() made of them
   static constexpr int64_t kColumnBytes = 1 << 19;  // half of a 1 MiB second-level cache
   int64_t column_bytes = kColumnBytes;              // of im2col columns at a time; less under a workspace limit
+  Precision precision = Precision::kFull;           // on CUDA devices
 
   constexpr int64_t group_in() const { return in_channels / groups; }
   constexpr int64_t group_out() const { return out_channels / groups; }

@@ -3,6 +3,7 @@
 // There is no sum over channels to share, so a product's tiles would be nearly empty. Forward, a thread makes one
 // output; through the input, one input; through the weight, a block adds up one tap over a piece of all positions.
 #include "cuda/patches.h"
+#include "cuda/precision.h"
 #include "cuda/reduce.h"
 #include "ops/conv2d/bias_cuda.h"
 #include "ops/conv2d/conv2d.h"
@@ -63,8 +64,8 @@ __device__ Place place(int64_t i, const Divisor& plane, const Divisor& columns) 
   return {static_cast<int>(p), static_cast<int>(row), static_cast<int>(rest - row * columns.value)};
 }
 
-template <class T>
-void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void*) {
+template <class Rounding, class T>
+void run_forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y) {
   const Small s(g);
   for_each(g.batch * g.out_channels * g.output_plane(), [=] __device__(int64_t i) {
     const Place at = place(i, s.out_plane, s.out_columns);
@@ -80,7 +81,8 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
       if (row < 0 || row >= s.h.input) continue;
       for (int c = 0; c < s.w.kernel; ++c) {
         const int column = left + c * s.w.dilation;
-        if (column >= 0 && column < s.w.input) sum += from[row * s.w.input + column] * filter[r * s.w.kernel + c];
+        if (column < 0 || column >= s.w.input) continue;
+        sum += Rounding::factor(from[row * s.w.input + column]) * Rounding::factor(filter[r * s.w.kernel + c]);
       }
     }
     y[i] = finish(epilogue, sum, k, i);
@@ -88,7 +90,13 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
 }
 
 template <class T>
-void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void*) {
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void*) {
+  with_rounding<T>(g.precision,
+                   [&](auto rounding) { run_forward<decltype(rounding)>(g, x, w, epilogue, y); });
+}
+
+template <class Rounding, class T>
+void run_backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx) {
   const Small s(g);
   for_each(g.batch * g.in_channels * g.input_plane(), [=] __device__(int64_t i) {
     const Place at = place(i, s.in_plane, s.in_columns);
@@ -104,7 +112,8 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
         for (int filter = 0; filter < s.filters; ++filter) {
           const int k = channel * s.filters + filter;
           const int64_t plane = int64_t{image} * static_cast<int>(s.out_channels.value) + k;
-          sum += gy[plane * s.output + row * s.w.output + column] * w[(int64_t{k} * s.h.kernel + r) * s.w.kernel + c];
+          sum += Rounding::factor(gy[plane * s.output + row * s.w.output + column]) *
+                 Rounding::factor(w[(int64_t{k} * s.h.kernel + r) * s.w.kernel + c]);
         }
       }
     }
@@ -112,8 +121,13 @@ void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, voi
   });
 }
 
-/// Tap blockIdx.x over one piece of all positions: gw[blockIdx.y * taps + tap].
 template <class T>
+void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void*) {
+  with_rounding<T>(g.precision, [&](auto rounding) { run_backward_input<decltype(rounding)>(g, gy, w, gx); });
+}
+
+/// Tap blockIdx.x over one piece of all positions: gw[blockIdx.y * taps + tap].
+template <class Rounding, class T>
 __global__ void __launch_bounds__(kThreads)
     weight_kernel(Small s, int64_t positions, int64_t piece, const T* x, const T* gy, T* gw) {
   const int tap = static_cast<int>(blockIdx.x), taps = s.h.kernel * s.w.kernel, k = tap / taps;
@@ -128,7 +142,8 @@ __global__ void __launch_bounds__(kThreads)
     if (row < 0 || row >= s.h.input || column < 0 || column >= s.w.input) continue;
     const int64_t in = int64_t{at.plane} * static_cast<int>(s.in_channels.value) + channel;
     const int64_t out = int64_t{at.plane} * static_cast<int>(s.out_channels.value) + k;
-    sum += x[in * s.input + row * s.w.input + column] * gy[out * s.output + at.row * s.w.output + at.column];
+    sum += Rounding::factor(x[in * s.input + row * s.w.input + column]) *
+           Rounding::factor(gy[out * s.output + at.row * s.w.output + at.column]);
   }
   sum = reduce_block(sum, Plus());
   if (threadIdx.x == 0) gw[blockIdx.y * int64_t{gridDim.x} + tap] = sum;
@@ -155,8 +170,11 @@ template <class T>
 void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace) {
   const int64_t pieces = count_pieces(g), taps = g.out_channels * g.filter_size();
   T* const to = pieces > 1 ? static_cast<T*>(workspace) : gw;
-  launch(weight_kernel<T>, dim3(static_cast<unsigned>(taps), static_cast<unsigned>(pieces)), dim3(kThreads), 0,
-         Small(g), g.batch * g.output_plane(), piece_of(g), x, gy, to);
+  const dim3 grid(static_cast<unsigned>(taps), static_cast<unsigned>(pieces));
+  with_rounding<T>(g.precision, [&](auto rounding) {
+    launch(weight_kernel<decltype(rounding), T>, grid, dim3(kThreads), 0, Small(g), g.batch * g.output_plane(),
+           piece_of(g), x, gy, to);
+  });
   if (pieces > 1) table<ReduceKernels<T>>().sum({1, pieces, taps}, to, gw);
 }
 
