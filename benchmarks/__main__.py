@@ -83,7 +83,7 @@ def best_peer(row: Row) -> str:
 
 
 def print_row(case: Case, row: Row) -> None:
-    cells = "".join(f"{row[peer]['median_ms']:12.3f}" if peer in row else f"{'-':>14}" for peer in PEERS)
+    cells = "".join(f"{row[peer]['median_ms']:14.3f}" if peer in row else f"{'-':>14}" for peer in PEERS)
     text = f"{case.name:20}{cells}"
     if "cnnx" in row and len(row) > 1:
         peer = best_peer(row)
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument(
-        "--peers", nargs="*", choices=PEERS, help="default all; with --quick none that is slow to start"
+        "--peers", nargs="+", choices=PEERS, help="default all; with --quick none that is slow to start"
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, help="a process measures; default 1, with --quick 0.3")

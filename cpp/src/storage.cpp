@@ -2,8 +2,8 @@
 //
 // Classes are spaced at a quarter of a power of two, so a block is at most 25% larger than asked. What is kept is
 // bounded: before memory is asked of the system, cached blocks are returned until all blocks together take no more than
-// 1.25 times the most that live ones took so far plus 64 MiB. Large blocks of the CPU keep closer to it: from 16 MiB
-// above it on they are given the pages of cached ones, which costs less than fresh pages do.
+// 1.25 times the most that live ones took so far plus 64 MiB. Large blocks of the CPU on Linux keep closer to it: from
+// 16 MiB above it on they are given the pages of cached ones, which costs less than fresh pages do.
 //
 // What is allocated while a graph is captured is the graph's: it returns to a pool that only the same capture takes
 // from, since every run of the graph writes there.
@@ -83,11 +83,26 @@ struct BlockSource {
   Device device;
   void* (*acquire)(Device device, size_t bytes);  // null if there are none
   void (*release)(Device device, void* block, size_t bytes);
-  size_t largest;                                                       // block
-  bool (*move)(void* from, void* to, size_t bytes) noexcept = nullptr;  // of pages between large blocks; null: cannot
+  size_t largest;  // block
+  /// Puts a page of one large block behind one of another, which is lost if it returns false. Null: it cannot.
+  bool (*move)(void* from, void* to) noexcept = nullptr;
 };
 
+/// Whether freed blocks are kept. Without that, memory checkers see what a program does.
+bool keeps_blocks() {
+  static const char* const text = std::getenv("CNNX_CACHE");
+  return !(text && text[0] == '0');
+}
+
+bool has_pages() { return keeps_blocks() && can_move_pages(); }
+
 BlockSource cpu_blocks() {
+  if (!has_pages()) {
+    return {{},
+            [](Device, size_t bytes) { return ::operator new(bytes, kAlignment, std::nothrow); },
+            [](Device, void* block, size_t) { ::operator delete(block, kAlignment); },
+            physical_memory()};
+  }
   return {{},
           [](Device, size_t bytes) {
             return bytes < kLeastPaged ? ::operator new(bytes, kAlignment, std::nothrow) : map_pages(bytes);
@@ -96,7 +111,7 @@ BlockSource cpu_blocks() {
             bytes < kLeastPaged ? ::operator delete(block, kAlignment) : unmap_pages(block, bytes);
           },
           physical_memory(),
-          can_move_pages() ? move_pages : nullptr};
+          move_page};
 }
 
 /// Address space for the "meta" device: it reads as zeros and takes no memory unless it is written to. Its books are
@@ -110,7 +125,7 @@ BlockSource meta_blocks() {
             return block == MAP_FAILED ? nullptr : block;
           },
           [](Device, void* block, size_t bytes) { munmap(block, bytes); }, size_t{1} << 46,
-          can_move_pages() ? +[](void*, void*, size_t) noexcept { return true; } : nullptr};
+          has_pages() ? +[](void*, void*) noexcept { return true; } : nullptr};
 #else
   return cpu_blocks();
 #endif
@@ -131,10 +146,7 @@ BlockSource cuda_blocks(int index) {
 
 class CachingAllocator {
  public:
-  explicit CachingAllocator(const BlockSource& source) : source_(source) {
-    const char* text = std::getenv("CNNX_CACHE");
-    caching_ = !(text && text[0] == '0');
-  }
+  explicit CachingAllocator(const BlockSource& source) : source_(source) {}
 
   Block allocate(size_t bytes, MemoryKind kind) {
     if (bytes > source_.largest) throw OutOfMemory(bytes, source_.device);
@@ -150,6 +162,7 @@ class CachingAllocator {
     }
     block.pool = pool;
     touch(block, want, bytes);
+    if (!block.data) throw OutOfMemory(bytes, source_.device);
     add(kind, static_cast<long long>(want.bytes));
     if (stats_.current > stats_.peak) {
       stats_.peak = stats_.current;
@@ -164,7 +177,7 @@ class CachingAllocator {
     const std::lock_guard lock(mutex_);
     add(kind, -static_cast<long long>(have.bytes));
     const auto pool = pools_.find(block.pool);
-    keep_or_release(pool != pools_.end() ? pool->second : free_, caching_ || pool != pools_.end(), block, have);
+    keep_or_release(pool != pools_.end() ? pool->second : free_, keeps_blocks() || pool != pools_.end(), block, have);
   }
 
   uint32_t open_pool() {
@@ -179,7 +192,7 @@ class CachingAllocator {
     for (size_t index = 0; index < free_.size(); ++index) {
       for (const Block& block : found->second[index]) {
         stats_.cached -= static_cast<long long>(block.touched);
-        keep_or_release(free_, caching_, block, {index, class_bytes_[index]});
+        keep_or_release(free_, keeps_blocks(), block, {index, class_bytes_[index]});
       }
     }
     pools_.erase(found);
@@ -206,7 +219,7 @@ class CachingAllocator {
   void empty() {
     const std::lock_guard lock(mutex_);
     release_all();
-    high_water_ = stats_.resident;
+    high_water_ = stats_.resident - stats_.cached;
   }
   std::mutex& mutex() { return mutex_; }
 
@@ -261,37 +274,59 @@ class CachingAllocator {
 
   bool is_paged(size_t class_bytes) const { return source_.move && class_bytes >= kLeastPaged; }
 
-  /// Books the memory that a live block's first bytes take, all of it on a GPU.
+  /// Books the memory that a live block's first bytes take, all of it on a GPU. The block is gone if it has no data
+  /// afterwards.
   void touch(Block& block, const SizeClass& have, size_t bytes) {
     if (source_.device.is_cuda()) bytes = have.bytes;
-    if (is_paged(have.bytes)) bytes = (bytes + kPage - 1) / kPage * kPage;
-    if (bytes <= block.touched) return;
-    if (is_paged(have.bytes)) move_in(block, bytes);
+    if (is_paged(have.bytes)) {
+      bytes = (bytes + kPage - 1) / kPage * kPage;
+      while (block.touched < bytes && is_full(bytes - block.touched) && move_in(block, have.bytes)) continue;
+      if (bytes > block.touched) trim(bytes - block.touched);
+    }
+    if (bytes <= block.touched || !block.data) return;
     stats_.resident += static_cast<long long>(bytes - block.touched);
     stats_.resident_peak = std::max(stats_.resident_peak, stats_.resident);
     block.touched = bytes;
   }
 
-  /// Gives a block pages from the ends of cached ones, as far as fresh pages would be too many.
-  void move_in(Block& block, size_t bytes) {
-    const long long limit = high_water_ + (16LL << 20);
-    for (size_t index = free_.size(); index-- > 0;) {
-      if (!is_paged(class_bytes_[index])) continue;
-      for (Block& other : free_[index]) {
-        const auto rest = static_cast<long long>(bytes - block.touched);
-        const long long excess = std::min(rest, stats_.resident + rest - limit);
-        if (excess <= 0) return;
-        const size_t moved = std::min(other.touched, (static_cast<size_t>(excess) + kPage - 1) / kPage * kPage);
-        if (moved == 0) continue;
-        if (!source_.move(static_cast<char*>(other.data) + other.touched - moved,
-                          static_cast<char*>(block.data) + block.touched, moved)) {
-          return;
-        }
-        other.touched -= moved;
-        block.touched += moved;
-        stats_.cached -= static_cast<long long>(moved);
+  /// Whether so many fresh bytes are better taken from large blocks in the cache.
+  bool is_full(size_t bytes) const {
+    return stats_.resident + static_cast<long long>(bytes) > high_water_ + (16LL << 20);
+  }
+
+  /// Gives a large block the last page of a cached one, which is released with its last page. Returns whether it did.
+  bool move_in(Block& block, size_t class_bytes) {
+    size_t index = free_.size();
+    while (index-- > 0 && (free_[index].empty() || !is_paged(class_bytes_[index]))) continue;
+    if (index >= free_.size() || !moves_) return false;
+    Block& other = free_[index].front();
+    if (other.touched > 0) {
+      if (!source_.move(page_at(other, other.touched - kPage), page_at(block, block.touched))) {
+        replace(block, class_bytes);
+        return false;
       }
+      other.touched -= kPage;
+      block.touched += kPage;
+      stats_.cached -= static_cast<long long>(kPage);
     }
+    if (other.touched == 0) {
+      source_.release(source_.device, other.data, class_bytes_[index]);
+      free_[index].erase(free_[index].begin());
+    }
+    return true;
+  }
+
+  static void* page_at(const Block& block, size_t offset) { return static_cast<char*>(block.data) + offset; }
+
+  /// Another block in place of one whose first page beyond those touched is lost. No pages are moved from then on.
+  void replace(Block& block, size_t class_bytes) {
+    moves_ = false;
+    const size_t rest = block.touched + kPage;
+    unmap_pages(block.data, block.touched);
+    unmap_pages(page_at(block, rest), class_bytes - rest);
+    stats_.resident -= static_cast<long long>(block.touched);
+    block.touched = 0;
+    block.data = source_.acquire(source_.device, class_bytes);
   }
 
   void release_one(size_t index) {
@@ -322,7 +357,7 @@ class CachingAllocator {
   std::array<size_t, 64 * 8> class_bytes_{};
   MemoryStats stats_;
   long long high_water_ = 0;
-  bool caching_ = true;
+  bool moves_ = true;  // pages: as long as the system does
   const BlockSource source_;
 };
 

@@ -115,6 +115,26 @@ def test_pooling_before_the_activation_changes_no_bit(dtype, pool):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+def test_windows_without_a_pixel_stay_what_they_are():
+    """A dilated window can miss the image: it is -inf, also where a ReLU comes before."""
+    net = cnnx.Sequential(cnnx.Conv2d(1, 1, 1), cnnx.ReLU(), cnnx.MaxPool2d(2, stride=1, padding=1, dilation=2))
+    wide = cnnx.Sequential(cnnx.Conv2d(1, 1, 1), cnnx.ReLU(), cnnx.MaxPool2d(2, stride=2, padding=1, dilation=2))
+    for each in (net, wide):
+        x = cnnx.ones(1, 1, 1, 1)
+        np.testing.assert_array_equal(each(x).numpy(), _one_by_one(each, x).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pooling_before_the_activation_keeps_what_is_not_finite(dtype):
+    net = cnnx.Sequential(cnnx.Conv2d(1, 2, 1, bias=False), cnnx.ReLU(), cnnx.MaxPool2d(2)).to(dtype)
+    x = np.random.default_rng(0).standard_normal((1, 1, 8, 8))
+    x[0, 0, 1, 1], x[0, 0, 3, 6], x[0, 0, 6, 2] = np.nan, np.inf, -np.inf
+    x = cnnx.tensor(x).to(dtype)
+    twin = copy.deepcopy(net)
+    for a, b in zip(_gradients(net, net, x), _gradients(lambda x: _one_by_one(twin, x), twin, x), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
 def test_pooling_before_the_activation_spares_the_larger_map():
     net = cnnx.Sequential(cnnx.Conv2d(1, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
     x = cnnx.randn(4, 1, 64, 64)

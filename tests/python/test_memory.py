@@ -146,6 +146,34 @@ def test_large_blocks_take_no_more_than_what_lives() -> None:
     assert (kept.numpy() == 7).all()
 
 
+def test_small_blocks_make_room_for_large_ones() -> None:
+    gc.collect()
+    cnnx.memory.empty_cache()
+    mib = 2**20
+    for _ in range(3):
+        small = [cnnx.zeros(7 * mib // 4) for _ in range(30)]
+        del small
+        large = [cnnx.zeros(16 * mib // 4) for _ in range(14)]
+        live = cnnx.memory.current()
+        del large
+        assert cnnx.memory.resident() <= 1.25 * live + 64 * mib
+
+
+def test_blocks_keep_their_values_whatever_pages_they_get() -> None:
+    rng = np.random.default_rng(3)
+    mib = 2**20
+    held: list[tuple[cnnx.Tensor, float]] = []
+    for step in range(300):
+        if len(held) > 5 or (held and rng.random() < 0.4):
+            value, expected = held.pop(int(rng.integers(len(held))))
+            assert (value.numpy()[:: mib // 16] == expected).all()
+            del value
+        else:
+            size = int(rng.integers(1, 40)) * mib // 4
+            held.append((cnnx.full((size,), float(step)), float(step)))
+    assert all((value.numpy() == expected).all() for value, expected in held)
+
+
 def test_report_leaves_no_trace() -> None:
     model = PythonNet()
     cnnx.manual_seed(3)

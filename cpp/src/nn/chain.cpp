@@ -40,12 +40,15 @@ bool takes_affine(const Conv2d& conv, const Tensor& x, const Tensor& scale) {
 }
 
 /// The pooling layer behind a convolution and ReLU that is better done before the ReLU, or null. A larger value stays
-/// the larger one, so outputs and gradients are the same; but the tape need not keep what only the ReLU's gradient would
-/// read, and both passes of the ReLU touch a fraction of the values.
+/// the larger one, so outputs and gradients are the same; but the tape need not keep what only the ReLU's gradient
+/// would read, and both passes of the ReLU touch a fraction of the values. Where pooling does not shrink the map,
+/// nothing is gained; and a dilated window may miss the image, whose -inf must stay.
 std::shared_ptr<Module> pool_before_relu(const Conv2d& conv, const std::shared_ptr<Module>& next, const Tensor& x) {
+  const MaxPool2d* const pool = next ? exactly<MaxPool2d>(*next) : nullptr;
+  if (!pool || pool->args().options.dilation != Pair(1)) return nullptr;
+  const Pair stride = pool->args().options.stride.value_or(pool->args().kernel_size);
   const Tensor weight = conv.weight(), bias = conv.bias();
-  const bool is_recorded = x.defined() && grad_needed({&x, &weight, &bias});
-  return is_recorded && next && exactly<MaxPool2d>(*next) ? next : nullptr;
+  return stride.h * stride.w > 1 && x.defined() && grad_needed({&x, &weight, &bias}) ? next : nullptr;
 }
 
 /// While somebody watches the calls, every module is one of its own.

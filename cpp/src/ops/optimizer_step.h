@@ -13,6 +13,7 @@
 #include "cuda/library.h"
 #include "kernels.h"
 #include "ops/optimizer.h"
+#include "rounding.h"
 #include "tensor_impl.h"
 
 namespace cnnx::optim {
@@ -172,12 +173,15 @@ class LiveRules : public LiveValues {
   std::vector<Buffer> buffers_;
 };
 
-/// No fewer than the pieces of all gradients.
-inline size_t most_pieces(Optimizer& optimizer) {
+/// How many pieces cut_gradient() makes of all gradients of one dtype.
+inline size_t count_pieces(Optimizer& optimizer, DType dtype) {
   int64_t count = 0;
   for (const ParamGroup& group : optimizer.param_groups()) {
     for (const Tensor& param : group.params) {
-      count += param.numel() / kPiece + (param.shape().rank() == 2 ? param.size(0) : 1);
+      const Tensor grad = param.grad();
+      if (param.dtype() != dtype || !grad.defined()) continue;
+      const auto product = grad.impl()->storage->product();
+      count += product ? product->out * ceil_div(product->in, kPiece) : ceil_div(grad.numel(), kPiece);
     }
   }
   return static_cast<size_t>(count);
@@ -187,7 +191,7 @@ inline size_t most_pieces(Optimizer& optimizer) {
 template <class T, class Rule>
 Work<T, Rule> make_work(const Method<Rule>& method, Optimizer& optimizer, LiveRules<Rule>* live) {
   Work<T, Rule> work;
-  work.pieces.reserve(most_pieces(optimizer));
+  work.pieces.reserve(count_pieces(optimizer, dtype_of<T>()));
   size_t index = 0, group_number = 0;
   for (ParamGroup& group : optimizer.param_groups()) {
     for (Tensor& param : group.params) {

@@ -18,8 +18,6 @@ namespace {
 /// y (images, rows, plane) = w (rows, depth) * x (images, depth, plane), of each group.
 template <class T>
 struct PlaneProduct {
-  static constexpr int64_t kEnoughUnits = 16;  // with fewer panels the rows are cut, too
-
   PlaneProduct(const Conv2dGeometry& g, ConvPass pass)
       : images(g.batch),
         groups(g.groups),
@@ -27,8 +25,9 @@ struct PlaneProduct {
         depth(pass == ConvPass::kForward ? g.group_in() : g.group_out()),
         plane(g.output_plane()),
         panels(images * plane) {
-    const int64_t most = ceil_div(rows, int64_t{kTileRows});
-    const int64_t parts = std::clamp<int64_t>(ceil_div(kEnoughUnits, groups * panels.count), 1, most);
+    // With few panels the rows are cut, too; sums do not depend on it.
+    const int64_t enough = std::max(16, 2 * g.threads), most = ceil_div(rows, int64_t{kTileRows});
+    const int64_t parts = std::clamp<int64_t>(ceil_div(enough, groups * panels.count), 1, most);
     run = ceil_div(most, parts) * kTileRows;
   }
 
