@@ -91,8 +91,7 @@ void run_forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpil
 
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void*) {
-  with_rounding<T>(g.precision,
-                   [&](auto rounding) { run_forward<decltype(rounding)>(g, x, w, epilogue, y); });
+  with_rounding<T>(g.precision, [&](auto rounding) { run_forward<decltype(rounding)>(g, x, w, epilogue, y); });
 }
 
 template <class Rounding, class T>

@@ -140,9 +140,8 @@ constexpr Conv2dKernels<float> kTable{"implicit_gemm",
 }  // namespace
 
 const Conv2dKernels<float>& tensor_core_conv2d(Precision precision) {
-  return with_reduced_precision(precision, [](auto constant) -> const Conv2dKernels<float>& {
-    return kTable<decltype(constant)::value>;
-  });
+  return with_reduced_precision(
+      precision, [](auto constant) -> const Conv2dKernels<float>& { return kTable<decltype(constant)::value>; });
 }
 
 }  // namespace cnnx::cuda
