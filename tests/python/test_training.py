@@ -207,7 +207,9 @@ cnnx.cli.main()
 def test_ctrl_c_saves_and_says_so(tmp_path):
     path = tmp_path / "m.safetensors"
     command = [sys.executable, "-m", "cnnx", "train", "--epochs", "10000", "--out", str(path)]
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell ignores it, and hands that on
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch 1"):
