@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cnnx/call.h"
+#include "cnnx/cudnn.h"
 #include "cnnx/device.h"
 #include "cnnx/error.h"
 #include "cnnx/exchange.h"

@@ -90,6 +90,8 @@ struct DirectConv2d : Conv2dKernels<T> {};
 template <class T>
 struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
+struct CudnnConv2d : Conv2dKernels<T> {};  // on CUDA devices alone
+template <class T>
 struct WinogradConv2d : Conv2dKernels<T> {};
 template <class T>
 struct SmallWinogradConv2d : Conv2dKernels<T> {};
