@@ -71,11 +71,15 @@ def test_a_missing_part_counts_as_no_cudnn(part, tmp_path):
 
 @needs_cuda
 @needs_host
-@pytest.mark.parametrize("lazy", ["0", "1"])
-def test_everything_with_convolutions_runs_on_cudnn(lazy, tmp_path):
-    here = Path(__file__).parent
-    files = [str(here / f"test_cuda{name}.py") for name in ("", "_precision", "_graphs", "_models")]
-    chosen = "(conv or graph or train or bits or fuses or gradients) and not without"
-    code = f"import pytest, sys; sys.exit(pytest.main(['-q', '-x', '-k', {chosen!r}, *{files!r}]))"
-    out = run_with(code, CNNX_CUDNN=install(tmp_path), CNNX_CUDA_HOST_LAZY=lazy)
-    assert " passed" in out
+@pytest.mark.parametrize(
+    ("lazy", "names", "chosen"),
+    [
+        ("0", ["", "_precision"], "conv"),
+        ("1", ["_graphs", "_models"], "bits or gradients or fuses or training or follows"),
+    ],
+    ids=["operations", "graphs"],
+)
+def test_the_tests_of_convolutions_pass_on_cudnn(lazy, names, chosen, tmp_path):
+    files = [str(Path(__file__).parent / f"test_cuda{name}.py") for name in names]
+    code = f"import pytest, sys; sys.exit(pytest.main(['-x', '-k', {chosen!r}, *{files!r}]))"
+    assert " passed" in run_with(code, CNNX_CUDNN=install(tmp_path), CNNX_CUDA_HOST_LAZY=lazy)

@@ -18,6 +18,9 @@ namespace {
 constexpr const char* kParts[] = {
     "graph", "ops", "cnn", "heuristic", "engines_precompiled", "engines_runtime_compiled"};
 
+/// Lazily bound: an older driver may lack functions that are called on newer ones alone.
+void* open_file(const std::string& file) { return dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL); }
+
 /// Null if a part is missing.
 void* open_library() {
   const char* given = std::getenv("CNNX_CUDNN");
@@ -25,9 +28,9 @@ void* open_library() {
   if (file == "0") return nullptr;
   const std::string folder(file.substr(0, file.rfind('/') + 1));  // npos + 1 is 0
   for (const char* part : kParts) {
-    if (!dlopen((folder + "libcudnn_" + part + ".so.9").c_str(), RTLD_NOW | RTLD_LOCAL)) return nullptr;
+    if (!open_file(folder + "libcudnn_" + part + ".so.9")) return nullptr;
   }
-  return dlopen(std::string(file).c_str(), RTLD_NOW | RTLD_LOCAL);
+  return open_file(std::string(file));
 }
 
 template <class F>
