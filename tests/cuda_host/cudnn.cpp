@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int kBadParam = 2000, kNotSupported = 3000, kExecutionFailed = 5000;
+constexpr int kBadParam = 2000, kNotSupported = 3000, kExecutionFailed = 5000, kNoMoreMemory = 4003;
 
 struct Described {
   enum Kind { kTensor, kFilter, kConvolution } kind;
@@ -44,7 +44,9 @@ std::set<const void*>& live() {
   static std::set<const void*> all;
   return all;
 }
+/// No more than cnnx may remember.
 int create(void** descriptor, Described::Kind kind) {
+  if (live().size() > 4500) return kNoMoreMemory;
   *descriptor = new Described{kind};
   live().insert(*descriptor);
   return 0;

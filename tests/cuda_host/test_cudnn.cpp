@@ -143,7 +143,8 @@ TEST_CASE("cuDNN computes the passes, in the precision that was asked for") {
     CHECK(distance<float>(c.x, c.w, c.options, Precision::kTF32, true) < 2e-6);
     CHECK(distance<float>(c.x, c.w, c.options, Precision::kTF32, false) < 1e-2);
   }
-  CHECK(distance<float>({2, 9, 5, 4}, {7, 9, 3, 3}, {}, Precision::kTF32, false) > 2e-5);  // it does round
+  const Case& first = kCases[0];  // of which a full one is remembered
+  CHECK(distance<float>(first.x, first.w, first.options, Precision::kTF32, false) > 2e-5);
 }
 
 TEST_CASE("cuDNN takes what it can, cnnx's own kernels the rest") {
@@ -167,7 +168,7 @@ TEST_CASE("more geometries than are remembered") {
     return k.accepts(g, ConvPass::kForward) ? k.workspace_bytes(g, ConvPass::kForward) : -1;
   };
   const int64_t before = bytes(3);
-  for (int64_t height = 4; height < 1100; ++height) REQUIRE(bytes(height) > before);
+  for (int64_t height = 4; height < 1300; ++height) REQUIRE(bytes(height) > before);
   CHECK(bytes(3) == before);
 }
 
