@@ -76,7 +76,7 @@ std::mutex mutex;  // of all handles and plans
 
 /// One for each device; null before the first. Making one waits for the device.
 cudnn::Handle& handle_of_device() {
-  static std::map<int, cudnn::Handle> handles;
+  static auto& handles = *new std::map<int, cudnn::Handle>;  // never destroyed, as the plans
   return handles[device()];
 }
 cudnn::Handle use_handle(const cudnn::Library& api) {
