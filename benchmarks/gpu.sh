@@ -10,6 +10,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 pip install --no-build-isolation --no-deps --force-reinstall -q -C build-dir="$folder" \
   -C cmake.define.CNNX_CUDA=ON -C cmake.define.CNNX_CUDA_ARCHITECTURES=native .
 python -m pytest tests/python/test_cuda*.py
+CNNX_CUDNN=0 python -m pytest tests/python/test_cuda*.py -k conv
 python -m pytest tests/python --device cuda -k torch
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do

@@ -1,6 +1,7 @@
 // What cnnx.cuda and the loader build on: graphs, page-locked tensors, uploads beside the work.
 #include <cstring>
 
+#include "cnnx/cudnn.h"
 #include "cnnx/graph.h"
 #include "cnnx/transfer.h"
 #include "numpy.h"
@@ -17,6 +18,7 @@ void bind_cuda(py::module_& m) {
       .def("is_current", &CudaGraph::is_current, NoGil())
       .def("replay", &CudaGraph::replay, NoGil());
   m.def("_is_capturing", &is_capturing);
+  m.def("_cudnn_version", &cudnn_version);
 
   py::class_<Arrival>(m, "_Arrival", "A tensor on its way to a GPU.").def("take", &Arrival::take, NoGil());
   py::class_<Uploader>(m, "_Uploader", "Copies tensors to a GPU beside its work.")

@@ -8,6 +8,7 @@ set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to bui
 
 set(cnnx_cuda_sources
     cpp/src/cuda/cublas.cu
+    cpp/src/cuda/cudnn.cu
     cpp/src/cuda/graph.cu
     cpp/src/cuda/library.cu
     cpp/src/cuda/matrix_product.cu
@@ -17,6 +18,7 @@ set(cnnx_cuda_sources
     cpp/src/ops/binary_cuda.cu
     cpp/src/ops/cast_cuda.cu
     cpp/src/ops/class_loss_cuda.cu
+    cpp/src/ops/conv2d/cudnn_cuda.cu
     cpp/src/ops/conv2d/direct_cuda.cu
     cpp/src/ops/conv2d/implicit_gemm_cuda.cu
     cpp/src/ops/conv2d/tensor_core_cuda.cu
@@ -63,7 +65,7 @@ if(cnnx_build_cuda)
   add_library(cnnx_cuda SHARED ${cnnx_cuda_sources})
   set_target_properties(cnnx_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
                         CUDA_VISIBILITY_PRESET hidden
-                        INSTALL_RPATH "$ORIGIN/../../nvidia/cu13/lib;$ORIGIN/../../nvidia/cublas/lib;/usr/local/cuda/lib64")
+                        INSTALL_RPATH "$ORIGIN/../../nvidia/cu13/lib;$ORIGIN/../../nvidia/cublas/lib;$ORIGIN/../../nvidia/cudnn/lib;/usr/local/cuda/lib64")
   target_link_libraries(cnnx_cuda PRIVATE ${CMAKE_DL_LIBS})
   target_compile_definitions(cnnx_cuda PRIVATE CNNX_BUILDING)
   # Kernels call the constexpr members of the geometries; they have no operations on denormals to fear.

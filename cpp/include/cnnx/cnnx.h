@@ -3,6 +3,7 @@
 
 #include "cnnx/autotune.h"
 #include "cnnx/call.h"
+#include "cnnx/cudnn.h"
 #include "cnnx/device.h"
 #include "cnnx/error.h"
 #include "cnnx/exchange.h"

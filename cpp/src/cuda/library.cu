@@ -7,6 +7,7 @@
 #include <typeinfo>
 
 #include "cnnx/version.h"
+#include "cuda/cudnn.h"
 #include "cuda/device_state.h"
 #include "ops/avg_pool2d.h"
 #include "ops/batch_norm.h"
@@ -114,11 +115,11 @@ const void* find_among(const char* type) {
 /// The tables that there are for a floating type.
 template <class T>
 const void* find_floating(const char* type) {
-  return find_among<AvgPool2dKernels<T>, BatchNormKernels<T>, BinaryKernels<T>, CrossEntropyKernels<T>, DirectConv2d<T>,
-                    DropoutKernels<T>, GroupNormKernels<T>, Im2colKernels<T>, ImplicitGemmConv2d<T>, LPPool2dKernels<T>,
-                    LinearKernels<T>, LocallyConnectedKernels<T>, LossKernels<T>, LrnKernels<T>, MatmulKernels<T>,
-                    MaxPool2dKernels<T>, MultiMarginKernels<T>, OptimizerKernels<T>, RandomKernels<T>, ReduceKernels<T>,
-                    ResampleKernels<T>, RowKernels<T>, SoftmaxKernels<T>, UnaryKernels<T>>(type);
+  return find_among<AvgPool2dKernels<T>, BatchNormKernels<T>, BinaryKernels<T>, CrossEntropyKernels<T>, CudnnConv2d<T>,
+                    DirectConv2d<T>, DropoutKernels<T>, GroupNormKernels<T>, Im2colKernels<T>, ImplicitGemmConv2d<T>,
+                    LPPool2dKernels<T>, LinearKernels<T>, LocallyConnectedKernels<T>, LossKernels<T>, LrnKernels<T>,
+                    MatmulKernels<T>, MaxPool2dKernels<T>, MultiMarginKernels<T>, OptimizerKernels<T>, RandomKernels<T>,
+                    ReduceKernels<T>, ResampleKernels<T>, RowKernels<T>, SoftmaxKernels<T>, UnaryKernels<T>>(type);
 }
 
 const void* find_table(const char* type) {
@@ -127,11 +128,11 @@ const void* find_table(const char* type) {
   return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels>(type);
 }
 
-constexpr CudaLibrary kLibrary{CNNX_VERSION,  device_count,  use_device,  allocate,      release,
-                               memory_info,   copy,          synchronize, find_table,    connect,
-                               begin_capture, end_capture,   replay,      release_graph, upload_to,
-                               pin,           copy_async,    make_event,  record,        wait,
-                               wait_on_host,  release_event, work_stream, meet,          settle};
+constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count,  use_device,   allocate,      release,       memory_info,
+                               copy,         synchronize,   find_table,   connect,       begin_capture, end_capture,
+                               replay,       release_graph, upload_to,    pin,           copy_async,    make_event,
+                               record,       wait,          wait_on_host, release_event, work_stream,   meet,
+                               settle,       cudnn_version};
 
 }  // namespace
 

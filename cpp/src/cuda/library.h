@@ -66,6 +66,9 @@ struct CudaLibrary {
   void (*meet)(int device, void* stream, bool they_wait);
   /// Waits for the work of the device, or for everybody's, and raises nothing that failed there.
   void (*settle)(int device, bool everybody);
+
+  /// That of cuDNN, as it numbers them; 0 if there is none.
+  int (*cudnn_version)();
 };
 
 /// The library, loaded, with at least one device. Raises CudaError that says what is missing.

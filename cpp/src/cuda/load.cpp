@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "check.h"
+#include "cnnx/cudnn.h"
 #include "cnnx/version.h"
 #include "cuda/library.h"
 #include "storage.h"
@@ -90,6 +91,8 @@ int cuda_device_count() {
 }
 
 bool cuda_is_available() { return cuda_device_count() > 0; }
+
+int cudnn_version() { return cuda_is_available() ? cuda_library().cudnn_version() : 0; }
 
 void check_cuda_device(int device) {
   const char* reason = "";

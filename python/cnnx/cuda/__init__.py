@@ -19,7 +19,7 @@ from .. import _core
 from . import memory
 from .graphs import Graph, graph
 
-__all__ = ["Graph", "allow_tf32", "device_count", "graph", "is_available", "memory", "synchronize"]
+__all__ = ["Graph", "allow_tf32", "cudnn_version", "device_count", "graph", "is_available", "memory", "synchronize"]
 
 allow_tf32: bool
 
@@ -55,6 +55,24 @@ def is_available() -> bool:
 def device_count() -> int:
     """The number of devices: "cuda:0" and so on. 0 if there are none, or no CUDA in this installation."""
     return _core._cuda_device_count()
+
+
+def cudnn_version() -> int | None:
+    """The version of the cuDNN that convolutions use, such as 91300 for 9.13.0.
+
+    cuDNN is loaded when the first convolution on a CUDA device wants it, or by this function. The environment variable
+    ``CNNX_CUDNN`` may name its file ``libcudnn.so.9``; ``CNNX_CUDNN=0`` does without.
+
+    Returns:
+        None if there is no cuDNN 9, a part of it is missing, or there is no CUDA device: convolutions run on cnnx's kernels.
+
+    Example:
+        >>> import cnnx
+        >>> version = cnnx.cuda.cudnn_version()
+        >>> version is None or version >= 90000
+        True
+    """
+    return _core._cudnn_version() or None
 
 
 def synchronize(device: str = "cuda") -> None:

@@ -12,10 +12,11 @@ namespace cnnx {
 namespace {
 std::atomic<const char*> pinned{nullptr};  // an algorithm's own name; null chooses by geometry
 
-/// The algorithms of a GPU have the names of those of the CPU that they are like.
+/// The algorithms of a GPU have the names of those of the CPU that they are like; cuDNN's are like none.
 template <class T>
 std::span<const Conv2dKernels<T>* const> cuda_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 2> list{&cuda_kernels<DirectConv2d<T>>(device),
+  static const std::array<const Conv2dKernels<T>*, 3> list{&cuda_kernels<DirectConv2d<T>>(device),
+                                                           &cuda_kernels<CudnnConv2d<T>>(device),
                                                            &cuda_kernels<ImplicitGemmConv2d<T>>(device)};
   use_cuda_device(device.index);
   return list;

@@ -92,6 +92,8 @@ struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
 struct PointwiseConv2d : Conv2dKernels<T> {};
 template <class T>
+struct CudnnConv2d : Conv2dKernels<T> {};  // on CUDA devices alone
+template <class T>
 struct WinogradConv2d : Conv2dKernels<T> {};
 template <class T>
 struct SmallWinogradConv2d : Conv2dKernels<T> {};
