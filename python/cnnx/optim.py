@@ -135,7 +135,8 @@ class MultiStepLR(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in milestones))
+        steps = sorted(milestones)
+        super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in steps))
 
 
 class ExponentialLR(LambdaLR):

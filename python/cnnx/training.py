@@ -300,7 +300,7 @@ def predict(
 
     Args:
         model: maps images (N, C, H, W) to scores (N, classes).
-        images: (N, C, H, W), an array or a tensor; or a dataset, whose labels are ignored.
+        images: (N, C, H, W), an array or a tensor, integers being divided by 255; or a dataset, whose labels are ignored.
         batch_size: images at once.
 
     Returns:
@@ -316,7 +316,7 @@ def predict(
     if isinstance(images, Dataset) and not isinstance(images, Tensor | np.ndarray | list | tuple):
         data: Dataset = images
     else:
-        pixels = np.asarray(images, np.float32)
+        pixels = np.asarray(images)
         data = ArrayDataset(pixels, np.zeros(len(pixels), np.int64))
     training = model.training
     model.eval()

@@ -205,3 +205,14 @@ def test_augmentations_keep_shape_and_depend_on_the_generator():
     shifted = data.RandomAffine(shift=3)(np.ones((50, 1, 8, 8), np.float32), np.random.default_rng(0))
     assert shifted.min() == 0
     assert cnnx.from_numpy(shifted).shape == shifted.shape
+
+
+def test_subsets_by_index_and_by_mask():
+    whole = data.ArrayDataset(np.arange(6.0).reshape(6, 1, 1, 1), np.arange(6))
+    mask = whole.labels % 2 == 1
+    assert [label for _, label in data.Subset(whole, mask)] == [1, 3, 5]
+    assert [label for _, label in data.Subset(whole, [4, 0])] == [4, 0]
+    assert len(data.Subset(whole, [])) == 0
+    for wrong in (mask[:5], [0.5, 1.5], [[0, 1]], 3):
+        with pytest.raises(ValueError, match=r"\[Subset\] expected a list of indices, or a mask of 6 truth values"):
+            data.Subset(whole, wrong)

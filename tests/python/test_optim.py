@@ -289,3 +289,13 @@ def test_a_group_may_be_empty():
     w.grad = cnnx.ones(2)
     cnnx.optim.SGD([{"params": []}, {"params": [w]}], lr=0.5).step()
     assert w.tolist() == [0.5, 0.5]
+
+
+def test_milestones_may_be_any_iterable():
+    optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+    schedule = cnnx.optim.MultiStepLR(optimizer, (step for step in (2, 1)), gamma=0.5)
+    rates = []
+    for _ in range(3):
+        schedule.step()
+        rates.append(optimizer.lr)
+    assert rates == [0.5, 0.25, 0.25]

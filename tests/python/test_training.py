@@ -93,6 +93,9 @@ def test_evaluate_and_predict_agree():
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert (probabilities.argmax(axis=1) == test.labels).mean() == result.accuracy
     np.testing.assert_allclose(cnnx.predict(model, test.images, batch_size=7), probabilities, atol=1e-5)
+    pixels = np.round(test.images * 255).astype(np.uint8)
+    scaled = cnnx.predict(model, pixels.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(cnnx.predict(model, pixels), scaled)
 
 
 def test_bad_arguments():

@@ -104,19 +104,30 @@ class Subset:
 
     Args:
         dataset: where the images are.
-        indices: which of them.
+        indices: which of them, or a mask: a truth value for each.
+
+    Raises:
+        ValueError: for anything else.
 
     Example:
         >>> import cnnx
         >>> train, _ = cnnx.data.digits()
-        >>> zeros = cnnx.data.Subset(train, (train.labels == 0).nonzero()[0])
+        >>> zeros = cnnx.data.Subset(train, train.labels == 0)
         >>> {label for _, label in zeros}
         {0}
     """
 
     def __init__(self, dataset: Dataset, indices: npt.ArrayLike) -> None:
         self.dataset = dataset
-        self.indices = np.asarray(indices, np.int64)
+        chosen = np.asarray(indices)
+        if chosen.dtype == np.bool_ and chosen.shape == (len(dataset),):
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or (chosen.size > 0 and chosen.dtype.kind not in "iu"):
+            raise ValueError(
+                f"[Subset] expected a list of indices, or a mask of {len(dataset)} truth values; got an array of shape "
+                f"{chosen.shape} and dtype {chosen.dtype}."
+            )
+        self.indices = chosen.astype(np.int64)
         self.classes: list[str] = list(getattr(dataset, "classes", []))
 
     def __len__(self) -> int:
