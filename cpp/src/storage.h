@@ -1,4 +1,4 @@
-// Reference-counted buffers, and the caching allocator behind them.
+// Reference-counted buffers.
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "allocator.h"
 #include "cnnx/device.h"
 
 namespace cnnx {
@@ -13,13 +14,6 @@ namespace cnnx {
 class Storage;
 struct DerivedValues;
 struct MatrixProduct;
-
-/// Memory of the allocator, and how many bytes of it have been asked for so far: those take memory of the machine.
-struct Block {
-  void* data = nullptr;
-  size_t touched = 0;
-  uint32_t pool = 0;  // the graph whose memory it is; 0: nobody's
-};
 
 /// Captures of graphs that are under way, in any thread: while there are none, nobody is asked who captures.
 inline std::atomic<int> captures_under_way{0};
@@ -120,26 +114,7 @@ class Workspace {
 /// What workspace_limit() says without a limit.
 inline constexpr int64_t kNoWorkspaceLimit = INT64_MAX;
 
-/// While one lives, this thread may allocate no more than so many bytes in all; std::invalid_argument beyond. For
-/// building what a file describes: its description may ask for any size.
-class AllocationBudget {
- public:
-  explicit AllocationBudget(size_t bytes);
-  ~AllocationBudget();
-  AllocationBudget(const AllocationBudget&) = delete;
-  AllocationBudget& operator=(const AllocationBudget&) = delete;
-};
-
 /// Whether this thread is under DeviceGuard("meta").
 bool is_dry_run();
-
-/// 64-byte aligned memory, on CUDA 256-byte aligned. Raises std::bad_alloc, also for a request larger than the
-/// machine's memory.
-Block allocate(size_t bytes, Device device, MemoryKind kind);
-void deallocate(const Block& block, size_t bytes, Device device, MemoryKind kind) noexcept;
-
-/// The memory of a graph: what its capture allocates stays with it, whoever frees it, until the pool is closed.
-uint32_t open_pool(Device device);
-void close_pool(uint32_t pool, Device device) noexcept;
 
 }  // namespace cnnx
