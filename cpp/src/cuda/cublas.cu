@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "cuda/launch.h"
+#include "cuda/shared_file.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -53,22 +54,16 @@ void* open_library() {
   return nullptr;
 }
 
-template <class F>
-bool find(void* file, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(file, name));
-  return function != nullptr;
-}
-
 /// Null if there is no cuBLAS, or one without what is needed.
 const Library* library() {
   static const Library* const found = []() -> const Library* {
     static Library functions;
     void* file = open_library();
-    const bool complete = file && find(file, "cublasCreate_v2", functions.create) &&
-                          find(file, "cublasSetStream_v2", functions.set_stream) &&
-                          find(file, "cublasSgemmStridedBatched", functions.multiply_float) &&
-                          find(file, "cublasDgemmStridedBatched", functions.multiply_double) &&
-                          find(file, "cublasGemmStridedBatchedEx", functions.multiply_any);
+    const bool complete = file && find_function(file, "cublasCreate_v2", functions.create) &&
+                          find_function(file, "cublasSetStream_v2", functions.set_stream) &&
+                          find_function(file, "cublasSgemmStridedBatched", functions.multiply_float) &&
+                          find_function(file, "cublasDgemmStridedBatched", functions.multiply_double) &&
+                          find_function(file, "cublasGemmStridedBatchedEx", functions.multiply_any);
     return complete ? &functions : nullptr;
   }();
   return found;

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "cuda/shared_file.h"
+
 namespace cnnx::cuda {
 namespace cudnn {
 namespace {
@@ -33,33 +35,29 @@ void* open_library() {
   return open_file(std::string(file));
 }
 
-template <class F>
-bool find(void* file, const std::string& name, F& function) {
-  function = reinterpret_cast<F>(dlsym(file, name.c_str()));
-  return function != nullptr;
-}
-
 bool find_pass(void* file, const std::string& name, Pass& pass) {
-  return find(file, "cudnnGetConvolution" + name + "Algorithm_v7", pass.find) &&
-         find(file, "cudnnGetConvolution" + name + "WorkspaceSize", pass.workspace) &&
-         find(file, "cudnnConvolution" + name, pass.run);
+  return find_function(file, "cudnnGetConvolution" + name + "Algorithm_v7", pass.find) &&
+         find_function(file, "cudnnGetConvolution" + name + "WorkspaceSize", pass.workspace) &&
+         find_function(file, "cudnnConvolution" + name, pass.run);
 }
 
 bool find_all(void* file, Library& cudnn) {
-  return find(file, "cudnnGetVersion", cudnn.version) && find(file, "cudnnGetErrorString", cudnn.error_text) &&
-         find(file, "cudnnCreate", cudnn.create) && find(file, "cudnnSetStream", cudnn.set_stream) &&
-         find(file, "cudnnCreateTensorDescriptor", cudnn.create_tensor) &&
-         find(file, "cudnnDestroyTensorDescriptor", cudnn.destroy_tensor) &&
-         find(file, "cudnnSetTensor4dDescriptor", cudnn.set_tensor) &&
-         find(file, "cudnnCreateFilterDescriptor", cudnn.create_filter) &&
-         find(file, "cudnnDestroyFilterDescriptor", cudnn.destroy_filter) &&
-         find(file, "cudnnSetFilter4dDescriptor", cudnn.set_filter) &&
-         find(file, "cudnnCreateConvolutionDescriptor", cudnn.create_convolution) &&
-         find(file, "cudnnDestroyConvolutionDescriptor", cudnn.destroy_convolution) &&
-         find(file, "cudnnSetConvolution2dDescriptor", cudnn.set_convolution) &&
-         find(file, "cudnnSetConvolutionGroupCount", cudnn.set_groups) &&
-         find(file, "cudnnSetConvolutionMathType", cudnn.set_math) && find_pass(file, "Forward", cudnn.passes[0]) &&
-         find_pass(file, "BackwardData", cudnn.passes[1]) && find_pass(file, "BackwardFilter", cudnn.passes[2]);
+  return find_function(file, "cudnnGetVersion", cudnn.version) &&
+         find_function(file, "cudnnGetErrorString", cudnn.error_text) &&
+         find_function(file, "cudnnCreate", cudnn.create) && find_function(file, "cudnnSetStream", cudnn.set_stream) &&
+         find_function(file, "cudnnCreateTensorDescriptor", cudnn.create_tensor) &&
+         find_function(file, "cudnnDestroyTensorDescriptor", cudnn.destroy_tensor) &&
+         find_function(file, "cudnnSetTensor4dDescriptor", cudnn.set_tensor) &&
+         find_function(file, "cudnnCreateFilterDescriptor", cudnn.create_filter) &&
+         find_function(file, "cudnnDestroyFilterDescriptor", cudnn.destroy_filter) &&
+         find_function(file, "cudnnSetFilter4dDescriptor", cudnn.set_filter) &&
+         find_function(file, "cudnnCreateConvolutionDescriptor", cudnn.create_convolution) &&
+         find_function(file, "cudnnDestroyConvolutionDescriptor", cudnn.destroy_convolution) &&
+         find_function(file, "cudnnSetConvolution2dDescriptor", cudnn.set_convolution) &&
+         find_function(file, "cudnnSetConvolutionGroupCount", cudnn.set_groups) &&
+         find_function(file, "cudnnSetConvolutionMathType", cudnn.set_math) &&
+         find_pass(file, "Forward", cudnn.passes[0]) && find_pass(file, "BackwardData", cudnn.passes[1]) &&
+         find_pass(file, "BackwardFilter", cudnn.passes[2]);
 }
 
 }  // namespace
