@@ -32,11 +32,17 @@ struct Stage {
   bool takes_residual() const { return (conv || norm) && !relu; }
 };
 
+/// Whether the tape will record the convolution.
+bool is_recorded(const Conv2d& conv, const Tensor& x) {
+  const Tensor weight = conv.weight(), bias = conv.bias();
+  return grad_needed({&x, &weight, &bias});
+}
+
 /// Whether scale and shift fit the convolution and no gradient would have to pass through them.
 bool takes_affine(const Conv2d& conv, const Tensor& x, const Tensor& scale) {
-  const Tensor weight = conv.weight(), bias = conv.bias();
+  const Tensor weight = conv.weight();
   return scale.defined() && weight.defined() && x.defined() && scale.shape() == Shape{weight.size(0)} &&
-         scale.dtype() == weight.dtype() && scale.device() == weight.device() && !grad_needed({&x, &weight, &bias});
+         scale.dtype() == weight.dtype() && scale.device() == weight.device() && !is_recorded(conv, x);
 }
 
 /// The pooling layer behind a convolution and ReLU that is better done before the ReLU, or null. A larger value stays
@@ -47,8 +53,7 @@ std::shared_ptr<Module> pool_before_relu(const Conv2d& conv, const std::shared_p
   const MaxPool2d* const pool = next ? exactly<MaxPool2d>(*next) : nullptr;
   if (!pool || pool->args().options.dilation != Pair(1)) return nullptr;
   const Pair stride = pool->args().options.stride.value_or(pool->args().kernel_size);
-  const Tensor weight = conv.weight(), bias = conv.bias();
-  return stride.h * stride.w > 1 && x.defined() && grad_needed({&x, &weight, &bias}) ? next : nullptr;
+  return stride.h * stride.w > 1 && x.defined() && is_recorded(conv, x) ? next : nullptr;
 }
 
 /// While somebody watches the calls, every module is one of its own.
