@@ -136,14 +136,21 @@ std::optional<AutotuneChoice> from_json(const std::string& key, const Json& entr
 class Book {
  public:
   std::optional<std::string> find(const std::string& key) {
-    write_when_due();
-    const std::lock_guard lock(mutex_);
-    if (!std::exchange(is_loaded_, true)) load();
-    const auto found = choices_.find(key);
-    return found == choices_.end() ? std::nullopt : std::optional(found->second.algorithm);
+    std::optional<std::string> algorithm;
+    bool due = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!std::exchange(is_loaded_, true)) load();
+      const auto found = choices_.find(key);
+      if (found != choices_.end()) algorithm = found->second.algorithm;
+      due = is_due();
+    }
+    if (due) write();
+    return algorithm;
   }
 
   void remember(AutotuneChoice choice, bool keep) {
+    bool due = false;
     {
       const std::lock_guard lock(mutex_);
       if (keep) {
@@ -152,8 +159,9 @@ class Book {
       }
       std::string key = choice.key;
       choices_.insert_or_assign(std::move(key), std::move(choice));
+      due = is_due();
     }
-    write_when_due();
+    if (due) write();
   }
 
   std::vector<AutotuneChoice> list() {
@@ -192,13 +200,8 @@ class Book {
   std::mutex measuring;
 
  private:
-  void write_when_due() {
-    {
-      const std::lock_guard lock(mutex_);
-      if (pending_.empty() || Clock::now() - last_write_ < kWriteEvery) return;
-    }
-    write();
-  }
+  /// Whether choices wait long enough to be written; asked under the mutex.
+  bool is_due() const { return !pending_.empty() && Clock::now() - last_write_ >= kWriteEvery; }
 
   void load() {
     const fs::path path = cache_path();

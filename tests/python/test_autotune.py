@@ -230,6 +230,19 @@ def test_respects_the_workspace_limit():
     assert all(set(c["ms"]).isdisjoint({"winograd"}) for c in cnnx.autotune_choices() if "limit=16384" in c["key"])
 
 
+def test_what_fits_no_limit_is_measured_once():
+    x, w = cnnx.randn(1, 8, 16, 16), cnnx.randn(8, 8, 3, 3)
+    cnnx.memory.set_workspace_limit(1)
+    try:
+        with cnnx.autotune():
+            F.conv2d(x, w, padding=1)
+            first = cnnx.autotune_choices()
+            F.conv2d(x, w, padding=1)
+    finally:
+        cnnx.memory.set_workspace_limit(None)
+    assert cnnx.autotune_choices() == first
+
+
 def test_measures_nothing_where_there_is_nothing_to_choose():
     with cnnx.autotune():
         F.conv2d(cnnx.zeros(1, 2, 5, 5, device="meta"), cnnx.zeros(3, 2, 3, 3, device="meta"))

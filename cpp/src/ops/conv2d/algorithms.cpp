@@ -22,16 +22,10 @@ std::span<const Conv2dKernels<T>* const> cuda_algorithms(Device device) {
   return list;
 }
 
-template <class T>
-const Conv2dKernels<T>* find(std::span<const Conv2dKernels<T>* const> list, std::string_view name) {
-  const auto found = std::find_if(list.begin(), list.end(), [&](const auto* each) { return each->name == name; });
-  return found == list.end() ? nullptr : *found;
-}
-
 /// The algorithm's name as its table has it, which stays; null if no device has one of this name.
 const char* known_name(std::string_view name) {
-  const Conv2dKernels<float>* found = find(conv2d_algorithms<float>(Device()), name);
-  if (!found && cuda_is_available()) found = find(conv2d_algorithms<float>(Device("cuda")), name);
+  const Conv2dKernels<float>* found = find_conv2d<float>(Device(), name);
+  if (!found && cuda_is_available()) found = find_conv2d<float>(Device("cuda"), name);
   return found ? found->name : nullptr;
 }
 }  // namespace
@@ -59,10 +53,17 @@ std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
 }
 
 template <class T>
+const Conv2dKernels<T>* find_conv2d(Device device, std::string_view name) {
+  const auto list = conv2d_algorithms<T>(device);
+  const auto found = std::find_if(list.begin(), list.end(), [&](const auto* each) { return each->name == name; });
+  return found == list.end() ? nullptr : *found;
+}
+
+template <class T>
 const Conv2dKernels<T>* pinned_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const char* const name = pinned.load(std::memory_order_relaxed);
   if (!name) return nullptr;
-  const Conv2dKernels<T>* const pin = find(conv2d_algorithms<T>(device), name);
+  const Conv2dKernels<T>* const pin = find_conv2d<T>(device, name);
   return pin && pin->accepts(g, pass) ? pin : nullptr;
 }
 
@@ -92,6 +93,8 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
 
 template std::span<const Conv2dKernels<float>* const> conv2d_algorithms(Device);
 template std::span<const Conv2dKernels<double>* const> conv2d_algorithms(Device);
+template const Conv2dKernels<float>* find_conv2d(Device, std::string_view);
+template const Conv2dKernels<double>* find_conv2d(Device, std::string_view);
 template const Conv2dKernels<float>* pinned_conv2d(const Conv2dGeometry&, ConvPass, Device);
 template const Conv2dKernels<double>* pinned_conv2d(const Conv2dGeometry&, ConvPass, Device);
 template bool is_eligible(const Conv2dKernels<float>&, const Conv2dGeometry&, ConvPass);

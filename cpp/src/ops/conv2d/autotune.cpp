@@ -119,25 +119,25 @@ AutotuneChoice measure_all(std::span<const Conv2dKernels<T>* const> candidates, 
 template <class T>
 const Conv2dKernels<T>& autotuned_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device, int64_t outputs,
                                          const ConvRun<T>& run) {
+  const std::string key = key_of<T>(g, pass, device);
+  const auto known = [&]() -> const Conv2dKernels<T>* {
+    const std::optional<std::string> name = remembered_choice(key);
+    const Conv2dKernels<T>* const found = name ? find_conv2d<T>(device, *name) : nullptr;
+    return found && found->accepts(g, pass) ? found : nullptr;
+  };
+  if (const auto* remembered = known()) return *remembered;
   const Conv2dKernels<T>& rule = choose_conv2d<T>(g, pass, device);
   std::vector<const Conv2dKernels<T>*> candidates{&rule};
   for (const auto* algorithm : conv2d_algorithms<T>(device))
     if (algorithm != &rule && is_eligible(*algorithm, g, pass)) candidates.push_back(algorithm);
   if (candidates.size() == 1 || outputs == 0 || device.is_meta()) return rule;
-  const std::string key = key_of<T>(g, pass, device);
-  const auto named = [&](const std::optional<std::string>& name) -> const Conv2dKernels<T>* {
-    const auto is_named = [&](const auto* each) { return each->name == *name; };
-    const auto found = name ? std::find_if(candidates.begin(), candidates.end(), is_named) : candidates.end();
-    return found == candidates.end() ? nullptr : *found;
-  };
-  if (const auto* known = named(remembered_choice(key))) return *known;
   const std::lock_guard one_at_a_time(measuring());
-  if (const auto* known = named(remembered_choice(key))) return *known;
+  if (const auto* remembered = known()) return *remembered;
   AutotuneChoice choice;
   if (can_measure(g)) choice = measure_all<T>(candidates, device, outputs, run);
   if (choice.algorithm.empty()) choice = {.key = {}, .source = "rule", .algorithm = rule.name, .milliseconds = {}};
   choice.key = key;
-  const auto& chosen = *named(choice.algorithm);
+  const auto& chosen = *find_conv2d<T>(device, choice.algorithm);
   remember_choice(std::move(choice), device);
   return chosen;
 }

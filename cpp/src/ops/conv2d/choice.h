@@ -7,6 +7,10 @@
 
 namespace cnnx {
 
+/// The device's algorithm of this name, or null.
+template <class T>
+const Conv2dKernels<T>* find_conv2d(Device device, std::string_view name);
+
 /// The pinned algorithm, if there is one on the device and it accepts the geometry; else null.
 template <class T>
 const Conv2dKernels<T>* pinned_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device);
