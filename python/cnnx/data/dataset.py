@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol, runtime_checkable
 
@@ -141,13 +141,21 @@ class Subset:
         return fetch(self.dataset, self.indices[indices])
 
 
-def fetch(dataset: Dataset, indices: npt.NDArray[np.int64]) -> tuple[Images, Labels]:
-    """A batch of any dataset."""
+def fetch(
+    dataset: Dataset, indices: npt.NDArray[np.int64], check: Callable[[], None] = lambda: None
+) -> tuple[Images, Labels]:
+    """A batch of any dataset; `check` is called before each image of those without batches of their own."""
+    while isinstance(dataset, Subset) and type(dataset) is Subset:
+        indices = dataset.indices[indices]
+        dataset = dataset.dataset
     batch = getattr(dataset, "batch", None)
     if batch is not None:
         images, labels = batch(indices)
         return images, labels
-    items = [dataset[int(i)] for i in indices]
+    items = []
+    for i in indices:
+        check()
+        items.append(dataset[int(i)])
     images = np.stack([np.asarray(image, np.float32) for image, _ in items])
     return images, np.array([label for _, label in items], np.int64)
 
