@@ -149,6 +149,42 @@ def test_schedules_match_torch(name, options):
     assert other.get_last_lr() == a.get_last_lr()
 
 
+@needs_torch
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 10])
+@pytest.mark.parametrize("pct_start", [0.0, 0.099, 0.1, 1 / 3, 0.5, 0.999])
+def test_one_cycle_of_any_length_is_torchs(total_steps, pct_start):
+    import torch
+
+    ours = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3)
+    theirs = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.3)
+    a = cnnx.optim.OneCycleLR(ours, 0.5, total_steps, pct_start)
+    try:
+        b = torch.optim.lr_scheduler.OneCycleLR(
+            theirs, 0.5, total_steps=total_steps, pct_start=pct_start, cycle_momentum=False
+        )
+    except ZeroDivisionError:  # the rise is of no length: torch's next smaller cycle begins just behind the peak
+        b = torch.optim.lr_scheduler.OneCycleLR(
+            theirs, 0.5, total_steps=total_steps, pct_start=pct_start - 1e-9, cycle_momentum=False
+        )
+        assert ours.lr == 0.5
+    for _ in range(total_steps - 1):
+        assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-6)
+        theirs.step()
+        a.step()
+        b.step()
+    assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"div_factor": 0}, {"final_div_factor": float("inf")}, {"pct_start": float("nan")}]
+)
+def test_one_cycle_checks_its_options(options):
+    optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3)
+    with pytest.raises(ValueError, match=rf"\[OneCycleLR\] {next(iter(options))} must"):
+        cnnx.optim.OneCycleLR(optimizer, 0.5, 10, **options)
+    assert optimizer.lr == 0.3
+
+
 def test_step_marks_parameters_as_changed():
     w = cnnx.ones(1, requires_grad=True)
     loss = (w * w).sum()
