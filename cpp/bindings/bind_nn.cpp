@@ -120,12 +120,7 @@ Module::LoadResult load_state_dict(Module& module, const py::object& state, bool
     if (!py::isinstance<py::str>(pair.first))
       throw py::type_error("[load_state_dict] keys must be strings; got " + py::repr(pair.first).cast<std::string>() +
                            ".");
-    py::object value = pair.second;
-    if (!py::isinstance<Tensor>(value)) {
-      if (py::hasattr(value, "detach")) value = value.attr("detach")();  // another library's tensor
-      value = py::module_::import("cnnx._core").attr("tensor")(value);
-    }
-    tensors.emplace_back(pair.first.cast<std::string>(), value.cast<Tensor>());
+    tensors.emplace_back(pair.first.cast<std::string>(), to_tensor(pair.second));
   }
   return module.load_state_dict(tensors, strict);
 }
