@@ -131,8 +131,8 @@ class CNNX_API Module {
  protected:
   /// After to(dtype), so that the constructor arguments can follow.
   virtual void dtype_changed(DType) {}
-  /// A copy, so that a running forward does not see changes by another thread.
-  std::vector<std::shared_ptr<Module>> children_snapshot() const;
+  /// A copy, without the child of that name, so that a running forward does not see changes by another thread.
+  std::vector<std::shared_ptr<Module>> children_snapshot(std::string_view except = {}) const;
   /// The same children renamed, reordered or fewer.
   void set_children(NamedModules children);
   bool training_ = true;

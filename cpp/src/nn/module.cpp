@@ -197,11 +197,13 @@ std::vector<std::string> Module::slot_names(Slot slot) const {
   return names;
 }
 
-std::vector<std::shared_ptr<Module>> Module::children_snapshot() const {
+std::vector<std::shared_ptr<Module>> Module::children_snapshot(std::string_view except) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Module>> modules;
   modules.reserve(children_.size());
-  for (const auto& [name, child] : children_) modules.push_back(child);
+  for (const auto& [name, child] : children_) {
+    if (name != except) modules.push_back(child);
+  }
   return modules;
 }
 
