@@ -6,7 +6,8 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from . import _core
@@ -91,6 +92,19 @@ class _ProcessMode(Generic[_T]):
 
     def __exit__(self, *exc: object) -> None:
         self._write(self._previous.pop())
+
+
+@contextmanager
+def evaluating(model: _core.Module) -> Iterator[None]:
+    """A model in evaluation mode for a block; then each of its modules in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(modes[0][1])
+        for module, training in modes:
+            module.training = training
 
 
 class no_grad(_ThreadMode[bool]):

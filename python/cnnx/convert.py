@@ -32,7 +32,8 @@ from ._core import (
     tensor,
     zeros,
 )
-from ._modes import no_grad
+from ._inputs import input_device, input_dtype
+from ._modes import evaluating, no_grad
 
 __all__ = ["conv_to_linear", "linear_to_conv", "sliding_scores"]
 
@@ -41,29 +42,13 @@ _MAX_SIZE = 2**20  # pixels of an image along one axis
 _PER_CHANNEL = {"ReLU", "LeakyReLU", "Sigmoid", "Tanh", "GELU", "SiLU", "Dropout", "Identity"}
 
 
-class _Evaluating:
-    """All modules of a model in evaluation mode for a block; then each in its own mode again."""
-
-    def __init__(self, model: Module) -> None:
-        self.modes = [(module, module.training) for module in model.modules()]
-
-    def __enter__(self) -> None:
-        for module, _ in self.modes:
-            module.training = False
-
-    def __exit__(self, *exc: object) -> None:
-        for module, training in self.modes:
-            module.training = training
-
-
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return cast("tuple[int, ...]", tensor.shape)
 
 
 def _empty_batch(model: Module, shape: Sequence[int]) -> Tensor:
     """No images, of the model's dtype and on its device."""
-    parameter = next(iter(model.parameters()), None)
-    return zeros(0, *shape) if parameter is None else zeros(0, *shape, dtype=parameter.dtype, device=parameter.device)
+    return zeros(0, *shape, dtype=input_dtype(model), device=input_device(model))
 
 
 def _parts(model: Module, op: str) -> list[tuple[str, Module]]:
@@ -216,7 +201,7 @@ def linear_to_conv(model: Module, input_shape: Sequence[int]) -> Sequential:
     op = "linear_to_conv"
     check_module(op, model)
     shape = check_input_shape(op, input_shape, axes=3)
-    with no_grad(), _Evaluating(model):
+    with no_grad(), evaluating(model):
         converter = _Converter(_empty_batch(model, shape))
         made = converter.chain(model, "")
     made.training = model.training
@@ -382,7 +367,7 @@ def sliding_scores(
     net = model if input_shape is None else linear_to_conv(model, input_shape)
     pair = stride if isinstance(stride, tuple | list) and len(stride) == 2 else (stride, stride)
     steps = [check_integer(op, "stride", step) for step in pair]
-    with no_grad(), _Evaluating(net):
+    with no_grad(), evaluating(net):
         shifts = [_shifts(_Counter(net, batch, axis), _shape(batch)[axis], steps[axis - 2]) for axis in (2, 3)]
         rows, columns = (sum(count for _, count in axis) for axis in shifts)
         scores: Any = None
@@ -401,9 +386,7 @@ def _as_batch(model: Module, images: Tensor | npt.ArrayLike) -> Tensor:
     if isinstance(images, Tensor):
         return images
     batch = tensor(images)
-    parameter = next(iter(model.parameters()), None)
-    is_floating = batch.dtype in (float32, float64)
-    return batch.to(parameter.dtype) if parameter is not None and is_floating else batch
+    return batch.to(input_dtype(model)) if batch.dtype in (float32, float64) else batch
 
 
 def _shifts(count: _Counter, size: int, stride: int) -> list[tuple[int, int]]:

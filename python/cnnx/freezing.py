@@ -38,7 +38,8 @@ def freeze(model: Module, *names: str, until: str | None = None) -> list[str]:
 
     The trunk of a net whose parameters are all frozen costs no more memory than in evaluation. Optimizers pass frozen
     parameters over. Batch normalization goes on measuring its statistics in training mode, as in torch: put frozen parts into
-    evaluation mode with ``model.features.eval()`` after ``model.train()`` where that is not wanted.
+    evaluation mode with ``model.features.eval()`` after ``model.train()`` where that is not wanted; :func:`cnnx.fit` leaves
+    them there.
 
     Args:
         model: the module.

@@ -69,7 +69,7 @@ class CNNX_API Module {
   virtual void train(bool on = true);
   void eval() { train(false); }
   bool training() const { return training_; }
-  void set_training(bool on) { training_ = on; }  ///< This module's own flag, not its children's.
+  void set_training(bool on);  ///< This module's own flag, not its children's.
 
   /// Parameters of this module and, recursively, of its children; a shared one once, under its first name.
   std::vector<Tensor> parameters() const;

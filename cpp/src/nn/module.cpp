@@ -304,9 +304,13 @@ std::shared_ptr<Module> Module::get_submodule(const std::string& path) const {
   return found;
 }
 
-void Module::train(bool on) {
+void Module::set_training(bool on) {
   if (on != training_) note_mode_change();
   training_ = on;
+}
+
+void Module::train(bool on) {
+  set_training(on);
   std::unordered_set<const Module*> seen;
   for (const auto& child : children_snapshot()) {
     if (seen.insert(child.get()).second) child->train(on);

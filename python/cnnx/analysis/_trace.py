@@ -12,6 +12,7 @@ from typing import Any, cast
 from .. import _core
 from .._arguments import check_input_shape, check_module
 from .._core import Device, Module, Tensor
+from .._inputs import input_dtype
 from .._modes import no_grad
 
 Shape = tuple[int, ...]
@@ -33,11 +34,6 @@ def meta_copy(model: Module) -> Module:
                 tensor.shape, dtype=tensor.dtype, device="meta", requires_grad=tensor.requires_grad
             )
     return copy.deepcopy(model, memo)
-
-
-def input_dtype(model: Module) -> Any:
-    """The dtype of the parameters, float32 for a model without any."""
-    return next((p.dtype for p in model.parameters()), _core.float32)
 
 
 def shape_of(tensor: Tensor) -> Shape:
