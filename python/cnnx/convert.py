@@ -13,18 +13,26 @@ import numpy.typing as npt
 
 from ._arguments import check_input_shape, check_integer, check_module
 from ._core import (
+    GELU,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
     Conv2d,
+    Dropout,
     Flatten,
+    Identity,
+    LeakyReLU,
     Linear,
     LogSoftmax,
     MaxPool2d,
     Module,
     Parameter,
+    ReLU,
     Sequential,
+    Sigmoid,
+    SiLU,
     Softmax,
+    Tanh,
     Tensor,
     float32,
     float64,
@@ -39,11 +47,18 @@ __all__ = ["conv_to_linear", "linear_to_conv", "sliding_scores"]
 
 _MAX_MATRIX = 2**28  # values of conv_to_linear's weight: 1 GiB
 _MAX_SIZE = 2**20  # pixels of an image along one axis
-_PER_CHANNEL = {"ReLU", "LeakyReLU", "Sigmoid", "Tanh", "GELU", "SiLU", "Dropout", "Identity"}
+_CONVERTED = (Flatten, Linear, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Softmax, LogSoftmax)
+_PER_CHANNEL = (ReLU, LeakyReLU, Sigmoid, Tanh, GELU, SiLU, Dropout, Identity)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return cast("tuple[int, ...]", tensor.shape)
+
+
+def _is(module: Module, *classes: type[Module]) -> bool:
+    """Whether it is of one of the classes and computes what that does."""
+    known = next((cls for cls in classes if isinstance(module, cls)), None)
+    return known is not None and type(module).forward is known.forward and "forward" not in vars(module)
 
 
 def _empty_batch(model: Module, shape: Sequence[int]) -> Tensor:
@@ -55,12 +70,13 @@ def _parts(model: Module, op: str) -> list[tuple[str, Module]]:
     """The children that a container applies one after the other."""
     from .models import GoogLeNet
 
-    if isinstance(model, Sequential) and type(model).forward is Sequential.forward:
+    if _is(model, Sequential):
         return list(model.named_children())
-    if type(model) is GoogLeNet:
+    if _is(model, GoogLeNet):
         return [(name, child) for name, child in model.named_children() if name not in ("aux1", "aux2")]
+    own = " with a forward of its own" if isinstance(model, Sequential | GoogLeNet) else ""
     raise ValueError(
-        f"[{op}] expected a Sequential, whose layers are known; got {type(model).__name__}. Build the net as a Sequential."
+        f"[{op}] expected a Sequential, whose layers are known; got {type(model).__name__}{own}. Build the net as a Sequential."
     )
 
 
@@ -110,6 +126,10 @@ class _Converter:
 
     def layer(self, module: Module, place: str) -> Module | None:
         """What stands for a layer; None if nothing does."""
+        if isinstance(module, _CONVERTED) and not _is(module, *_CONVERTED):
+            raise ValueError(
+                f'[linear_to_conv] layer "{place}" has no form for volumes: {type(module).__name__} has a forward of its own.'
+            )
         before = _shape(self.batch)
         self.run(module, place)
         if isinstance(module, Flatten):
@@ -127,8 +147,8 @@ class _Converter:
                 )
             return module
         if isinstance(module, Softmax | LogSoftmax) and module.dim in (1, -1):
-            return type(module)(dim=1)
-        if type(module).__name__ in _PER_CHANNEL:
+            return Softmax(dim=1) if isinstance(module, Softmax) else LogSoftmax(dim=1)
+        if _is(module, *_PER_CHANNEL):
             return module
         raise ValueError(f'[linear_to_conv] layer "{place}" behind Flatten has no form for volumes: {module!r}.')
 
@@ -235,8 +255,9 @@ def conv_to_linear(conv: Conv2d, input_shape: Sequence[int]) -> Linear:
         >>> cnnx.convert.conv_to_linear(conv, (1, 1, 5)).weight.tolist()[1]
         [1.0, 0.0, -1.0, 0.0, 0.0]
     """
-    if not isinstance(conv, Conv2d):
-        raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}.")
+    if not _is(conv, Conv2d):
+        own = " with a forward of its own" if isinstance(conv, Conv2d) else ""
+        raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}{own}.")
     channels, height, width = check_input_shape("conv_to_linear", input_shape, axes=3)
     weight = conv.weight.detach().numpy()
     with no_grad():
