@@ -178,10 +178,13 @@ void bind_walks(ModuleClass& cls) {
          "Iterates over the parameters of this module and its descendants; a shared one comes once.")
       .def(
           "named_parameters",
-          [](const Module& self, const std::string& prefix, bool recurse) {
-            return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse)));
+          [](const Module& self, const std::string& prefix, bool recurse, bool remove_duplicate) {
+            return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse, remove_duplicate)));
           },
-          py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, parameter).")
+          py::arg("prefix") = "", py::arg("recurse") = true, py::arg("remove_duplicate") = true,
+          "Iterates over (dotted name, parameter); a shared one comes once, or, without remove_duplicate, under each "
+          "of "
+          "its names.")
       .def(
           "buffers",
           [](const Module& self, bool recurse) {

@@ -71,9 +71,10 @@ class CNNX_API Module {
   bool training() const { return training_; }
   void set_training(bool on);  ///< This module's own flag, not its children's.
 
-  /// Parameters of this module and, recursively, of its children; a shared one once, under its first name.
+  /// Parameters of this module and, recursively, of its children; a shared one once, under its first name, or, in
+  /// named_parameters with `once` off, under each of its names.
   std::vector<Tensor> parameters() const;
-  StateDict named_parameters(const std::string& prefix = "", bool recurse = true) const;
+  StateDict named_parameters(const std::string& prefix = "", bool recurse = true, bool once = true) const;
   StateDict named_buffers(const std::string& prefix = "", bool recurse = true) const;
   using NamedModules = std::vector<std::pair<std::string, std::shared_ptr<Module>>>;
   const NamedModules& named_children() const { return children_; }
@@ -83,6 +84,11 @@ class CNNX_API Module {
   std::string name_of(const Module& descendant) const;
   /// The descendant of a dotted name such as "features.0". Raises std::invalid_argument.
   std::shared_ptr<Module> get_submodule(const std::string& path) const;
+
+  /// Lists of the names under which one parameter or buffer appears, of those that have several.
+  std::vector<std::vector<std::string>> shared_names() const;
+  /// Lets parameters or buffers of one shape be one: that of the first name. Raises std::invalid_argument.
+  void share_tensors(const std::vector<std::string>& names);
 
   /// Parameters and buffers by dotted name, a shared one under each of its names. The tensors share the module's
   /// buffers.
