@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any, cast
 
 from .. import _core
 from .._arguments import check_input_shape, check_module
+from .._copies import copy_model
 from .._core import Device, Module, Tensor
 from .._inputs import input_dtype
 from .._modes import no_grad
@@ -33,7 +33,7 @@ def meta_copy(model: Module) -> Module:
             memo[id(tensor)] = _core.empty(
                 tensor.shape, dtype=tensor.dtype, device="meta", requires_grad=tensor.requires_grad
             )
-    return copy.deepcopy(model, memo)
+    return copy_model(model, memo)
 
 
 def shape_of(tensor: Tensor) -> Shape:
