@@ -53,6 +53,11 @@ def test_array_dataset_checks():
         data.ArrayDataset(np.zeros((1, 2, 2)), [-1])
     with pytest.raises(ValueError, match="no name"):
         data.ArrayDataset(np.zeros((1, 2, 2)), [2], ["a", "b"])
+    for label in (10**12, 2**63 - 1):
+        with pytest.raises(ValueError, match=rf"labels must be below 1,048,576; got {label}\."):
+            data.ArrayDataset(np.zeros((1, 2, 2)), [label])
+    with pytest.raises(ValueError, match="no name"):
+        data.ArrayDataset(np.zeros((1, 2, 2)), np.array([2**64 - 1], np.uint64), ["a", "b"])
     assert data.ArrayDataset(np.full((1, 2, 2), 255, np.uint8), [0]).images.max() == 1
 
 
@@ -129,6 +134,37 @@ def test_sixteen_bits_are_scaled(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     path.rename(tmp_path / "set" / "a" / path.name)
     assert data.ImageFolder(tmp_path / "set").channels == 1
+
+
+def test_sixteen_and_thirty_two_bits_in_other_formats(tmp_path):
+    values = (np.arange(256) * 257).reshape(16, 16)
+    for name, pixels in (("a.tif", values.astype(np.uint16)), ("a.pgm", values.astype(np.uint16))):
+        Image.fromarray(pixels).save(tmp_path / name)
+        assert data.load_image(tmp_path / name, 1)[0].tolist() == (values // 257).tolist()
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for kind in (np.float32, np.int32):
+        path = tmp_path / "set" / "a" / f"{kind.__name__}.tif"
+        Image.fromarray(values.astype(kind)).save(path)
+        with pytest.raises(ValueError, match="its values have 32 bits, whose range is not known"):
+            data.load_image(path)
+    (tmp_path / "a.pgm").rename(tmp_path / "set" / "a" / "a.pgm")
+    folder = data.ImageFolder(tmp_path / "set")
+    assert [path.name for path in folder.paths] == ["a.pgm"]
+    assert all("32 bits" in reason for _, reason in folder.broken)
+
+
+def test_sizes_of_images(tmp_path):
+    root = _folder(tmp_path / "set")
+    for size in (8, (8, 8), [8, 8], np.int64(8)):
+        assert data.ImageFolder(root, size=size)[0][0].shape == (3, 8, 8)
+        assert data.load_image(root / "cat" / "1.png", size=size).shape == (3, 8, 8)
+    for size in (0, -1, 1.5, (8,), (8, 0), (8, 8, 8), "88", 10**6, True):
+        with pytest.raises(ValueError, match=r"\[ImageFolder\] size must be \(height, width\) or one number for both"):
+            data.ImageFolder(root, size=size)
+        with pytest.raises(ValueError, match=r"\[load_image\] size must be"):
+            data.load_image(root / "cat" / "1.png", size=size)
+    with pytest.raises(ValueError, match="cache_bytes must be an integer of at least 0"):
+        data.ImageFolder(root, cache_bytes=-1)
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
