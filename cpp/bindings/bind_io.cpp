@@ -85,8 +85,8 @@ void bind_io(py::module_& m) {
       py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
 
 The architecture goes along as JSON in the file's metadata if every module is one of the library's own layers; cnnx.load and
-C++'s cnnx::load rebuild the model from it. Other models are saved as their state dict. The file is replaced as a whole or
-not at all.
+C++'s cnnx::load rebuild the model from it, with parameters and buffers shared as they are here. Other models are saved as
+their state dict. The file is replaced as a whole or not at all.
 
 Args:
     model: the module.
@@ -94,6 +94,7 @@ Args:
     metadata: strings to keep in the file.
 
 Raises:
+    ValueError: if the library's layers have other parameters or buffers than their arguments say, as after pruning.
     FileNotFoundError: if the folder does not exist.
     PermissionError: if it is write-protected.
     RuntimeError: if writing fails.

@@ -120,12 +120,7 @@ Module::LoadResult load_state_dict(Module& module, const py::object& state, bool
     if (!py::isinstance<py::str>(pair.first))
       throw py::type_error("[load_state_dict] keys must be strings; got " + py::repr(pair.first).cast<std::string>() +
                            ".");
-    py::object value = pair.second;
-    if (!py::isinstance<Tensor>(value)) {
-      if (py::hasattr(value, "detach")) value = value.attr("detach")();  // another library's tensor
-      value = py::module_::import("cnnx._core").attr("tensor")(value);
-    }
-    tensors.emplace_back(pair.first.cast<std::string>(), value.cast<Tensor>());
+    tensors.emplace_back(pair.first.cast<std::string>(), to_tensor(pair.second));
   }
   return module.load_state_dict(tensors, strict);
 }
@@ -183,10 +178,13 @@ void bind_walks(ModuleClass& cls) {
          "Iterates over the parameters of this module and its descendants; a shared one comes once.")
       .def(
           "named_parameters",
-          [](const Module& self, const std::string& prefix, bool recurse) {
-            return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse)));
+          [](const Module& self, const std::string& prefix, bool recurse, bool remove_duplicate) {
+            return iterate<NamedTensor>(py::cast(self.named_parameters(prefix, recurse, remove_duplicate)));
           },
-          py::arg("prefix") = "", py::arg("recurse") = true, "Iterates over (dotted name, parameter).")
+          py::arg("prefix") = "", py::arg("recurse") = true, py::arg("remove_duplicate") = true,
+          "Iterates over (dotted name, parameter); a shared one comes once, or, without remove_duplicate, under each "
+          "of "
+          "its names.")
       .def(
           "buffers",
           [](const Module& self, bool recurse) {

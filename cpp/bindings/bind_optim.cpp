@@ -103,6 +103,15 @@ std::vector<ParamGroup> groups_of(const py::object& params) {
   return groups;
 }
 
+/// All entries but the parameters.
+py::dict options_of(const ParamGroup& group) {
+  py::dict options;
+  for (const std::string& name : keys(group)) {
+    if (name != "params") options[py::str(name)] = get_option(group, name);
+  }
+  return options;
+}
+
 py::dict state_dict(Optimizer& optimizer) {
   const auto locked = lock(optimizer);
   py::dict state;
@@ -116,10 +125,7 @@ py::dict state_dict(Optimizer& optimizer) {
   py::list groups;
   index = 0;
   for (const ParamGroup& group : optimizer.param_groups()) {
-    py::dict entry;
-    for (const std::string& name : keys(group)) {
-      if (name != "params") entry[py::str(name)] = get_option(group, name);
-    }
+    py::dict entry = options_of(group);
     py::list numbers;
     for (size_t i = 0; i < group.params.size(); ++i) numbers.append(index++);
     entry["params"] = numbers;
@@ -152,6 +158,8 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
       const auto name = key.cast<std::string>();
       const bool known = name == "betas" ? options.back().count("beta1") > 0 : options.back().count(name) > 0;
       if (known) set_option(options.back(), name, value);
+      if (!known && (name == "amsgrad" || name == "maximize") && value.cast<py::object>().cast<bool>())
+        throw py::value_error("[optim] the state is of an optimizer with " + name + "=True, which cnnx's do not have.");
     }
   }
   std::vector<Optimizer::State> state(optimizer.state().size());
@@ -159,14 +167,46 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
     const auto index = key.cast<int64_t>();
     if (index < 0 || index >= static_cast<int64_t>(state.size()))
       throw py::value_error("[optim] the state names a parameter " + std::to_string(index) + " that does not exist.");
-    for (const auto& [name, tensor] : value.cast<py::dict>())
-      state[static_cast<size_t>(index)][name.cast<std::string>()] = tensor.cast<Tensor>();
+    if (!py::isinstance<py::dict>(value))
+      throw py::value_error("[optim] the state of parameter " + std::to_string(index) + " must be a dict of tensors.");
+    for (const auto& [name, tensor] : py::reinterpret_borrow<py::dict>(value)) {
+      if (tensor.is_none()) continue;  // torch's SGD without momentum
+      state[static_cast<size_t>(index)][name.cast<std::string>()] =
+          to_tensor(py::reinterpret_borrow<py::object>(tensor));
+    }
   }
   const auto locked = lock(optimizer);
   optimizer.set_state(std::move(state));
   for (size_t i = 0; i < groups.size(); ++i) {
     for (const auto& [name, value] : options[i]) groups[i].options[name] = value;
   }
+}
+
+/// An optimizer as the constructor of the library's class beneath `cls` makes it, with the state that it had.
+py::object rebuild(const py::type& cls, const py::list& groups, const py::dict& defaults, const py::dict& state) {
+  const auto* info = py::detail::get_type_info(reinterpret_cast<PyTypeObject*>(cls.ptr()));
+  const py::type base = py::type::of<Optimizer>();
+  if (!info || !PyType_IsSubtype(info->type, reinterpret_cast<PyTypeObject*>(base.ptr())))
+    throw py::type_error("[optim] expected an Optimizer class.");
+  py::object self = cls.attr("__new__")(cls);
+  py::handle(reinterpret_cast<PyObject*>(info->type)).attr("__init__")(self, groups, **defaults);
+  load_state_dict(self.cast<Optimizer&>(), state);
+  return self;
+}
+
+/// For copy and pickle. Parameters go along: those of a model stay its own if both are in one object.
+py::tuple reduce(const py::object& self, const py::object& rebuild_function) {
+  auto& optimizer = self.cast<Optimizer&>();
+  py::list groups;
+  for (const ParamGroup& group : optimizer.param_groups()) {
+    py::dict entry = options_of(group);
+    entry["params"] = group.params;
+    groups.append(entry);
+  }
+  const py::dict defaults = options_of({{}, optimizer.defaults()});
+  return py::make_tuple(rebuild_function,
+                        py::make_tuple(py::type::handle_of(self), groups, defaults, state_dict(optimizer)),
+                        py::getattr(self, "__dict__", py::none()));
 }
 
 std::string repr(Optimizer& optimizer) {
@@ -216,7 +256,11 @@ Example:
         for (const std::string& name : keys(group)) entries[py::str(name)] = get_option(group, name);
         return py::repr(entries);
       });
+  m.def("_rebuild", rebuild, py::arg("cls"), py::arg("groups"), py::arg("defaults"), py::arg("state"));
   py::class_<Optimizer>(m, "Optimizer", R"(Base of all optimizers: SGD, Adam, AdamW, RMSprop and Adagrad.
+
+Copies and pickles hold copies of the parameters. To keep those of a model, copy or pickle both as one object:
+``copy.deepcopy((model, optimizer))``.
 
 Example:
     >>> import cnnx
@@ -264,11 +308,19 @@ Example:
 Returns:
     A dict with "state" (tensors by number of the parameter) and "param_groups", as in torch.
 )")
-      .def("load_state_dict", load_state_dict, py::arg("state_dict"), R"(Restores what state_dict() returned.
+      .def("load_state_dict", load_state_dict, py::arg("state_dict"),
+           R"(Restores what state_dict() returned, that of torch's optimizer of the same name as well.
 
 Raises:
-    ValueError: if groups, numbers or shapes of parameters differ; nothing has changed then.
+    ValueError: if groups, numbers or shapes of parameters differ, and for torch's amsgrad and maximize; nothing has changed
+        then.
 )")
+      .def(
+          "__reduce_ex__",
+          [rebuild_function = py::object(m.attr("_rebuild"))](const py::object& self, int) {
+            return reduce(self, rebuild_function);
+          },
+          py::arg("protocol"))
       .def("__repr__", repr);
 }
 

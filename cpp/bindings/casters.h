@@ -44,6 +44,15 @@ inline bool load_integers(py::handle source, std::vector<int64_t>& values) {
   return true;
 }
 
+/// A tensor as it is; other numbers, such as another library's tensors, as a tensor.
+inline Tensor to_tensor(py::object value) {
+  if (!py::isinstance<Tensor>(value)) {
+    if (py::hasattr(value, "detach")) value = value.attr("detach")();
+    value = py::module_::import("cnnx._core").attr("tensor")(value);
+  }
+  return value.cast<Tensor>();
+}
+
 }  // namespace cnnx::bindings
 
 namespace pybind11::detail {

@@ -3,40 +3,111 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+import types
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 from . import _core
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
-class _GradMode:
-    """Switches recording on the tape for a block of code or, as a decorator, for a function."""
+class _ThreadMode(Generic[_T]):
+    """A value of the current thread that a block of code sets or, as a decorator, a function."""
 
-    _recording: bool
-
-    def __init__(self) -> None:
-        self._previous: list[bool] = []
+    def __init__(self, read: Callable[[], _T], write: Callable[[_T], None], value: _T) -> None:
+        self._read, self._write, self._value = read, write, value
+        self._previous = threading.local()
 
     def __enter__(self) -> None:
-        self._previous.append(_core.is_grad_enabled())
-        _core._set_grad_enabled(self._recording)
+        self._previous.__dict__.setdefault("stack", []).append(self._read())
+        self._write(self._value)
 
     def __exit__(self, *exc: object) -> None:
-        _core._set_grad_enabled(self._previous.pop())
+        self._write(self._previous.stack.pop())
 
     def __call__(self, function: _F) -> _F:
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
+        wrapper: Callable[..., Any]
+        if inspect.isasyncgenfunction(function):
+            name = type(self).__name__
+            raise TypeError(f"[{name}] async generators are not decorated. Use `with {name}():` between their yields.")
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return await types.coroutine(self._steps)(function(*args, **kwargs))
+
+        elif inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return (yield from self._steps(function(*args, **kwargs)))
+
+        else:
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return function(*args, **kwargs)
 
         return wrapper  # type: ignore[return-value]
 
+    def _steps(self, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Runs a generator or coroutine in the mode, and what its caller does between two steps in the caller's."""
+        step = functools.partial(inner.send, None)
+        while True:
+            try:
+                with self:
+                    item = step()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                step = functools.partial(inner.send, (yield item))
+            except GeneratorExit:
+                with self:
+                    inner.close()
+                raise
+            except BaseException as error:
+                step = functools.partial(inner.throw, error)
 
-class no_grad(_GradMode):
+
+class _ProcessMode(Generic[_T]):
+    """A value of the process, set by the call; used as a context manager, what it was is restored after the block."""
+
+    def __init__(self, read: Callable[[], _T], write: Callable[[_T], None], value: _T) -> None:
+        self._read, self._write, self._value = read, write, value
+        self._previous = [read()]
+        self._entered = False
+        write(value)
+
+    def __enter__(self) -> None:
+        if self._entered:  # the first block ends what the call began
+            self._previous.append(self._read())
+        self._entered = True
+        self._write(self._value)
+
+    def __exit__(self, *exc: object) -> None:
+        self._write(self._previous.pop())
+
+
+@contextmanager
+def evaluating(model: _core.Module) -> Iterator[None]:
+    """A model in evaluation mode for a block; then each of its modules in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(modes[0][1])
+        for module, training in modes:
+            module.training = training
+
+
+class no_grad(_ThreadMode[bool]):
     """Records nothing on the tape inside the block, which saves memory and time where no gradient is wanted.
 
     Works as a context manager and as a decorator, and applies to the current thread.
@@ -50,10 +121,11 @@ class no_grad(_GradMode):
         False
     """
 
-    _recording = False
+    def __init__(self) -> None:
+        super().__init__(_core.is_grad_enabled, _core._set_grad_enabled, False)
 
 
-class enable_grad(_GradMode):
+class enable_grad(_ThreadMode[bool]):
     """Records again inside a block under ``no_grad``.
 
     Example:
@@ -65,13 +137,14 @@ class enable_grad(_GradMode):
         True
     """
 
-    _recording = True
+    def __init__(self) -> None:
+        super().__init__(_core.is_grad_enabled, _core._set_grad_enabled, True)
 
 
 _PRECISIONS = {"bfloat16": 2, "float16": 3}  # cnnx::Precision
 
 
-class autocast:
+class autocast(_ThreadMode[int]):
     """Computes convolutions and matrix products of float32 on CUDA devices with factors rounded to 16 bits.
 
     Inside the block, on this thread, ``conv2d``, ``conv_transpose2d``, ``linear`` and ``matmul`` (and the layers made of
@@ -109,26 +182,10 @@ class autocast:
             raise ValueError(f'[autocast] only "cuda" has kernels of lower precision; got {device_type!r}.')
         if dtype not in _PRECISIONS:
             raise ValueError(f'[autocast] expected "bfloat16" or "float16"; got {dtype!r}.')
-        self._precision = _PRECISIONS[dtype] if enabled else 0
-        self._previous = threading.local()
-
-    def __enter__(self) -> None:
-        self._previous.__dict__.setdefault("stack", []).append(_core._autocast())
-        _core._set_autocast(self._precision)
-
-    def __exit__(self, *exc: object) -> None:
-        _core._set_autocast(self._previous.stack.pop())
-
-    def __call__(self, function: _F) -> _F:
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return wrapper  # type: ignore[return-value]
+        super().__init__(_core._autocast, _core._set_autocast, _PRECISIONS[dtype] if enabled else 0)
 
 
-class fit_mode:
+class fit_mode(_ProcessMode[str | None]):
     """Sets what convolution and pooling do when the stride does not fit: "floor", "ceil" or "strict".
 
     A call sets the mode for the whole process; used as a context manager it is restored at the end of the block. An
@@ -146,17 +203,10 @@ class fit_mode:
     """
 
     def __init__(self, fit: str) -> None:
-        self._previous = _core.get_fit_mode()
-        _core._set_fit_mode(fit)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        _core._set_fit_mode(self._previous)
+        super().__init__(_core.get_fit_mode, _core._set_fit_mode, fit)
 
 
-class autotune:
+class autotune(_ProcessMode[bool]):
     """Chooses convolution algorithms by measuring them, and remembers the choices in a file.
 
     The first convolution of each kind (pass, shapes, dtype, threads) runs every algorithm several times on scratch memory,
@@ -186,17 +236,10 @@ class autotune:
     """
 
     def __init__(self, enabled: bool = True) -> None:
-        self._previous = _core.is_autotune_enabled()
-        _core._set_autotune(enabled)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        _core._set_autotune(self._previous)
+        super().__init__(_core.is_autotune_enabled, _core._set_autotune, enabled)
 
 
-class detect_anomaly:
+class detect_anomaly(_ThreadMode[bool]):
     """Stops at the first value that is not finite, and names the layer, the pass and the tensor.
 
     Inside the block, on this thread, every module's input, parameters, buffers and output, every recorded operation's
@@ -219,11 +262,4 @@ class detect_anomaly:
     """
 
     def __init__(self) -> None:
-        self._previous: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._previous.append(_core._is_detect_anomaly())
-        _core._set_detect_anomaly(True)
-
-    def __exit__(self, *exc: object) -> None:
-        _core._set_detect_anomaly(self._previous.pop())
+        super().__init__(_core._is_detect_anomaly, _core._set_detect_anomaly, True)

@@ -13,18 +13,26 @@ import numpy.typing as npt
 
 from ._arguments import check_input_shape, check_integer, check_module
 from ._core import (
+    GELU,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
     Conv2d,
+    Dropout,
     Flatten,
+    Identity,
+    LeakyReLU,
     Linear,
     LogSoftmax,
     MaxPool2d,
     Module,
     Parameter,
+    ReLU,
     Sequential,
+    Sigmoid,
+    SiLU,
     Softmax,
+    Tanh,
     Tensor,
     float32,
     float64,
@@ -32,50 +40,43 @@ from ._core import (
     tensor,
     zeros,
 )
-from ._modes import no_grad
+from ._inputs import input_device, input_dtype
+from ._modes import evaluating, no_grad
 
 __all__ = ["conv_to_linear", "linear_to_conv", "sliding_scores"]
 
 _MAX_MATRIX = 2**28  # values of conv_to_linear's weight: 1 GiB
 _MAX_SIZE = 2**20  # pixels of an image along one axis
-_PER_CHANNEL = {"ReLU", "LeakyReLU", "Sigmoid", "Tanh", "GELU", "SiLU", "Dropout", "Identity"}
-
-
-class _Evaluating:
-    """All modules of a model in evaluation mode for a block; then each in its own mode again."""
-
-    def __init__(self, model: Module) -> None:
-        self.modes = [(module, module.training) for module in model.modules()]
-
-    def __enter__(self) -> None:
-        for module, _ in self.modes:
-            module.training = False
-
-    def __exit__(self, *exc: object) -> None:
-        for module, training in self.modes:
-            module.training = training
+_CONVERTED = (Flatten, Linear, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Softmax, LogSoftmax)
+_PER_CHANNEL = (ReLU, LeakyReLU, Sigmoid, Tanh, GELU, SiLU, Dropout, Identity)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return cast("tuple[int, ...]", tensor.shape)
 
 
+def _is(module: Module, *classes: type[Module]) -> bool:
+    """Whether it is of one of the classes and computes what that does."""
+    known = next((cls for cls in classes if isinstance(module, cls)), None)
+    return known is not None and type(module).forward is known.forward and "forward" not in vars(module)
+
+
 def _empty_batch(model: Module, shape: Sequence[int]) -> Tensor:
     """No images, of the model's dtype and on its device."""
-    parameter = next(iter(model.parameters()), None)
-    return zeros(0, *shape) if parameter is None else zeros(0, *shape, dtype=parameter.dtype, device=parameter.device)
+    return zeros(0, *shape, dtype=input_dtype(model), device=input_device(model))
 
 
 def _parts(model: Module, op: str) -> list[tuple[str, Module]]:
     """The children that a container applies one after the other."""
     from .models import GoogLeNet
 
-    if isinstance(model, Sequential) and type(model).forward is Sequential.forward:
+    if _is(model, Sequential):
         return list(model.named_children())
-    if type(model) is GoogLeNet:
+    if _is(model, GoogLeNet):
         return [(name, child) for name, child in model.named_children() if name not in ("aux1", "aux2")]
+    own = " with a forward of its own" if isinstance(model, Sequential | GoogLeNet) else ""
     raise ValueError(
-        f"[{op}] expected a Sequential, whose layers are known; got {type(model).__name__}. Build the net as a Sequential."
+        f"[{op}] expected a Sequential, whose layers are known; got {type(model).__name__}{own}. Build the net as a Sequential."
     )
 
 
@@ -125,6 +126,10 @@ class _Converter:
 
     def layer(self, module: Module, place: str) -> Module | None:
         """What stands for a layer; None if nothing does."""
+        if isinstance(module, _CONVERTED) and not _is(module, *_CONVERTED):
+            raise ValueError(
+                f'[linear_to_conv] layer "{place}" has no form for volumes: {type(module).__name__} has a forward of its own.'
+            )
         before = _shape(self.batch)
         self.run(module, place)
         if isinstance(module, Flatten):
@@ -142,8 +147,8 @@ class _Converter:
                 )
             return module
         if isinstance(module, Softmax | LogSoftmax) and module.dim in (1, -1):
-            return type(module)(dim=1)
-        if type(module).__name__ in _PER_CHANNEL:
+            return Softmax(dim=1) if isinstance(module, Softmax) else LogSoftmax(dim=1)
+        if _is(module, *_PER_CHANNEL):
             return module
         raise ValueError(f'[linear_to_conv] layer "{place}" behind Flatten has no form for volumes: {module!r}.')
 
@@ -216,7 +221,7 @@ def linear_to_conv(model: Module, input_shape: Sequence[int]) -> Sequential:
     op = "linear_to_conv"
     check_module(op, model)
     shape = check_input_shape(op, input_shape, axes=3)
-    with no_grad(), _Evaluating(model):
+    with no_grad(), evaluating(model):
         converter = _Converter(_empty_batch(model, shape))
         made = converter.chain(model, "")
     made.training = model.training
@@ -250,8 +255,9 @@ def conv_to_linear(conv: Conv2d, input_shape: Sequence[int]) -> Linear:
         >>> cnnx.convert.conv_to_linear(conv, (1, 1, 5)).weight.tolist()[1]
         [1.0, 0.0, -1.0, 0.0, 0.0]
     """
-    if not isinstance(conv, Conv2d):
-        raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}.")
+    if not _is(conv, Conv2d):
+        own = " with a forward of its own" if isinstance(conv, Conv2d) else ""
+        raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}{own}.")
     channels, height, width = check_input_shape("conv_to_linear", input_shape, axes=3)
     weight = conv.weight.detach().numpy()
     with no_grad():
@@ -382,7 +388,7 @@ def sliding_scores(
     net = model if input_shape is None else linear_to_conv(model, input_shape)
     pair = stride if isinstance(stride, tuple | list) and len(stride) == 2 else (stride, stride)
     steps = [check_integer(op, "stride", step) for step in pair]
-    with no_grad(), _Evaluating(net):
+    with no_grad(), evaluating(net):
         shifts = [_shifts(_Counter(net, batch, axis), _shape(batch)[axis], steps[axis - 2]) for axis in (2, 3)]
         rows, columns = (sum(count for _, count in axis) for axis in shifts)
         scores: Any = None
@@ -401,9 +407,7 @@ def _as_batch(model: Module, images: Tensor | npt.ArrayLike) -> Tensor:
     if isinstance(images, Tensor):
         return images
     batch = tensor(images)
-    parameter = next(iter(model.parameters()), None)
-    is_floating = batch.dtype in (float32, float64)
-    return batch.to(parameter.dtype) if parameter is not None and is_floating else batch
+    return batch.to(input_dtype(model)) if batch.dtype in (float32, float64) else batch
 
 
 def _shifts(count: _Counter, size: int, stride: int) -> list[tuple[int, int]]:

@@ -18,17 +18,20 @@ def _paths(name: str) -> Iterator[str]:
 
 
 def _select(op: str, model: Module, names: tuple[str, ...], until: str | None) -> dict[str, Tensor]:
-    parameters = dict(check_module(op, model).named_parameters())
+    parameters = dict(check_module(op, model).named_parameters(remove_duplicate=False))
     for pattern in check_names(op, "names", [*names, *([] if until is None else [until])]):
         if not any(fnmatchcase(path, pattern) for name in parameters for path in _paths(name)):
             known = ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
             raise ValueError(f'[{op}] no parameter or module with parameters is named "{pattern}"; there are {known}.')
-    selected = {}
+    selected: dict[str, Tensor] = {}
+    chosen: set[int] = set()
     for name, parameter in parameters.items():
         paths = list(_paths(name))
         if until is not None and any(fnmatchcase(path, until) for path in paths):
             break
-        if not names or any(fnmatchcase(path, pattern) for path in paths for pattern in names):
+        wanted = not names or any(fnmatchcase(path, pattern) for path in paths for pattern in names)
+        if wanted and id(parameter) not in chosen:
+            chosen.add(id(parameter))
             selected[name] = parameter
     return selected
 
@@ -38,7 +41,8 @@ def freeze(model: Module, *names: str, until: str | None = None) -> list[str]:
 
     The trunk of a net whose parameters are all frozen costs no more memory than in evaluation. Optimizers pass frozen
     parameters over. Batch normalization goes on measuring its statistics in training mode, as in torch: put frozen parts into
-    evaluation mode with ``model.features.eval()`` after ``model.train()`` where that is not wanted.
+    evaluation mode with ``model.features.eval()`` after ``model.train()`` where that is not wanted; :func:`cnnx.fit` leaves
+    them there.
 
     Args:
         model: the module.
@@ -47,7 +51,7 @@ def freeze(model: Module, *names: str, until: str | None = None) -> list[str]:
         until: by depth: only what comes before the first parameter or module of that name, in order of registration.
 
     Returns:
-        The names of the frozen parameters.
+        The names of the frozen parameters; one that has several, because it is shared, comes once.
 
     Raises:
         ValueError: for a name that nothing has.

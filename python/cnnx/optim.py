@@ -201,12 +201,13 @@ class OneCycleLR(LambdaLR):
         optimizer: whose rates are set.
         max_lr: the peak, of all groups or of each.
         total_steps: length of the cycle; the rate stays at its end afterwards.
-        pct_start: share of the cycle that rises.
+        pct_start: share of the cycle that rises. If that is one step, it begins at the peak.
         div_factor: the peak over the first rate.
         final_div_factor: the first rate over the last.
 
     Raises:
-        ValueError: for a cycle without steps, a share outside [0, 1], or peaks that are not one for each group.
+        ValueError: for a cycle without steps, a share outside [0, 1], factors that are not positive, or peaks that are not one
+            for each group.
 
     Example:
         >>> import cnnx
@@ -233,6 +234,9 @@ class OneCycleLR(LambdaLR):
             raise ValueError(f"[OneCycleLR] total_steps must be at least 1; got {total_steps}.")
         if not 0 <= pct_start <= 1:
             raise ValueError(f"[OneCycleLR] pct_start must lie in [0, 1]; got {pct_start}.")
+        for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"[OneCycleLR] {name} must be positive and finite; got {value}.")
         peak = pct_start * total_steps - 1
         first, last = 1 / div_factor, 1 / (div_factor * final_div_factor)
 
@@ -240,7 +244,7 @@ class OneCycleLR(LambdaLR):
             return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
         def factor(step: int) -> float:
-            if step <= peak:
+            if step < peak:
                 return between(first, 1.0, step / peak)
             return between(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
 

@@ -6,19 +6,24 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, cuda, optim
-from ._core import CrossEntropyLoss, Module, Tensor
-from ._modes import no_grad
+from ._arguments import check_integer, check_module, describe
+from ._core import Module, Tensor
+from ._inputs import as_input, input_device
+from ._modes import evaluating, no_grad
 from ._progress import Progress
 from .data import ArrayDataset, Augmentation, DataLoader, Dataset
+from .functional import cross_entropy
+from .models import GoogLeNetOutputs
 
 __all__ = ["Epoch", "Evaluation", "History", "evaluate", "fit", "predict"]
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass
@@ -90,9 +95,46 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
 
 
-def _device_of(model: Module) -> _core.Device | str:
-    """Where the model's parameters are, and so where its input has to be."""
-    return next((parameter.device for parameter in model.parameters()), "cpu")
+def _check_data(op: str, name: str, data: object) -> None:
+    if not isinstance(data, Dataset) or isinstance(data, Tensor | np.ndarray | str | dict):
+        raise TypeError(
+            f"[{op}] the {name} must have a length and items (image, label); got {describe(data)}. Arrays become one with "
+            "cnnx.data.ArrayDataset(images, labels)."
+        )
+    if len(data) == 0:
+        raise ValueError(f"[{op}] the {name} is empty.")
+
+
+def _scores(op: str, outputs: object) -> Tensor:
+    """What a model returned, or the first of several: auxiliary heads follow."""
+    scores = outputs[0] if isinstance(outputs, tuple | list) and outputs else outputs
+    if not isinstance(scores, Tensor):
+        raise TypeError(
+            f"[{op}] the model must return scores (N, classes), or a tuple of them and others; got {describe(outputs)}."
+        )
+    if scores.ndim != 2:
+        raise ValueError(f"[{op}] the model must return scores (N, classes); got shape {scores.shape}.")
+    return scores
+
+
+def _default_loss(outputs: Any, labels: Tensor) -> Tensor:
+    """Cross-entropy; of GoogLeNet's auxiliary heads as well, with the paper's weight."""
+    if isinstance(outputs, GoogLeNetOutputs):
+        main, second, first = (cross_entropy(scores, labels) for scores in outputs)
+        return main + (first + second) * 0.3
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"[fit] the model returns several outputs, {describe(outputs)}, so it needs a loss of its own: a function of "
+            "(outputs, labels)."
+        )
+    return cross_entropy(outputs, labels)
+
+
+def _summed(loss: LossFunction, value: Tensor, count: int) -> Tensor:
+    """A loss of a batch, summed over its images."""
+    if value.ndim > 0:
+        return value.sum()
+    return value if getattr(loss, "reduction", "mean") == "sum" else value * count
 
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -102,12 +144,13 @@ def _make_step(model: Module, loss: LossFunction, optimizer: optim.Optimizer) ->
     """A training step of (images, labels); returns the loss and the number of right answers."""
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        scores = model(images)
-        value = loss(scores, labels)
+        outputs = model(images)
+        scores = _scores("fit", outputs).detach()
+        value = loss(outputs, labels)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        return value.detach(), (scores.detach().argmax(axis=1) == labels).sum()
+        return _summed(loss, value.detach().to("float64"), len(labels)), (scores.argmax(axis=1) == labels).sum()
 
     return step
 
@@ -135,18 +178,25 @@ def fit(
     The same seed gives the same weights bit for bit, with any number of threads. Ctrl-C ends training after the current
     step: the model keeps what it has learnt, and ``history.interrupted`` tells.
 
+    A model in evaluation mode, as an earlier fit or cnnx.load leaves it, is trained in all its parts. In a model in training
+    mode, modules that are in evaluation mode stay there: so ``model.train(); model.features.eval()`` keeps the statistics of
+    the batch normalization in ``features``, while parameters are trained unless they are frozen.
+
     Args:
-        model: maps images (N, C, H, W) to scores (N, classes); trained in place and left in evaluation mode.
+        model: maps images (N, C, H, W) to scores (N, classes), or to a tuple that begins with them; trained in place and left
+            in evaluation mode. Images are converted to its dtype.
         train: the training set.
         validation: evaluated after every epoch if given.
         epochs: passes over the training set.
         batch_size: images a step.
         lr: the (largest) learning rate.
         weight_decay: of AdamW.
-        optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given.
+        optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given. Its rates are
+            afterwards what they were before.
         schedule: "onecycle" raises the rate and lowers it over the whole run, "constant" or None keeps it; a function gives
             the factor of the rate for each step. Groups of parameters keep the ratio of their rates.
-        loss: of (scores, labels); default: cross-entropy.
+        loss: of (scores, labels), or of what else the model returns, in its place; default: cross-entropy, and 0.3 times that
+            of each of GoogLeNet's auxiliary heads.
         augment: random changes of the training images.
         seed: of order, augmentation and dropout.
         progress: show a progress bar; default: if the error stream is a terminal.
@@ -158,7 +208,8 @@ def fit(
         A History with one Epoch for each pass.
 
     Raises:
-        ValueError: for an empty training set or options out of range.
+        ValueError: for an empty dataset or options out of range.
+        TypeError: for what is no dataset, and for a model with several outputs that needs a loss of its own.
 
     Example:
         >>> import cnnx
@@ -169,23 +220,29 @@ def fit(
         >>> history.epochs[-1].accuracy > 0.8
         True
     """
-    if epochs < 1:
-        raise ValueError(f"[fit] epochs must be at least 1; got {epochs}.")
-    if len(train) == 0:
-        raise ValueError("[fit] the training set is empty.")
-    _core.manual_seed(seed)
-    loader = DataLoader(train, batch_size, shuffle=True, augment=augment, seed=seed, device=_device_of(model))
+    check_module("fit", model)
+    epochs = check_integer("fit", "epochs", epochs)
+    _check_data("fit", "training set", train)
+    if validation is not None:
+        _check_data("fit", "validation set", validation)
     if optimizer is None:
         optimizer = optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
-    steps = _schedule(schedule, optimizer, epochs * len(loader))
-    step = _make_step(model, loss or CrossEntropyLoss(), optimizer)
+    loader = DataLoader(train, batch_size, shuffle=True, augment=augment, seed=seed, device=input_device(model))
+    _core.manual_seed(seed)
+    step = _make_step(model, loss or _default_loss, optimizer)
     if graph:
         step = cuda.graph(step)
+    kept = [module for module in model.modules() if not module.training] if model.training else []
+    rates = [group["lr"] for group in optimizer.param_groups]
     history = History()
     start = time.perf_counter()
-    with Progress(epochs * len(loader), enabled=sys.stderr.isatty() if progress is None else progress) as bar:
-        try:
+    try:
+        steps = _schedule(schedule, optimizer, epochs * len(loader))
+        with Progress(epochs * len(loader), enabled=sys.stderr.isatty() if progress is None else progress) as bar:
             for number in range(1, epochs + 1):
+                model.train()
+                for module in kept:
+                    module.training = False
                 epoch = _train_epoch(model, loader, step, steps, bar, number, epochs)
                 if validation is not None:
                     result = evaluate(model, validation, loss=loss)
@@ -193,8 +250,11 @@ def fit(
                 history.epochs.append(epoch)
                 if on_epoch is not None:
                     on_epoch(epoch)
-        except KeyboardInterrupt:
-            history.interrupted = True
+    except KeyboardInterrupt:
+        history.interrupted = True
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            group["lr"] = rate
     model.eval()
     history.seconds = time.perf_counter() - start
     return history
@@ -221,10 +281,9 @@ def _train_epoch(
     number: int,
     epochs: int,
 ) -> Epoch:
-    model.train()
     start = time.perf_counter()
     seen = 0
-    device = _device_of(model)
+    device = input_device(model)
     # Added up where the model is: reading the figures of every step would wait for every step.
     total, hits = _core.zeros((), dtype="float64", device=device), _core.zeros((), dtype="int64", device=device)
 
@@ -237,11 +296,11 @@ def _train_epoch(
         return f"epoch {number}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.2%}  {speed:,.0f} images/s"
 
     for batch, classes in loader:
-        images, labels = batch.to(device), classes.to(device)
+        images, labels = as_input(model, batch), classes.to(device)
         value, right = step(images, labels)
         if schedule is not None:
             schedule.step()
-        total, hits = total + value.to("float64") * len(labels), hits + right
+        total, hits = total + value, hits + right
         seen += len(labels)
         bar.advance(text)
     loss, accuracy = figures()
@@ -254,10 +313,12 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
     """Measures a classifier. The model is in evaluation mode meanwhile.
 
     Args:
-        model: maps images (N, C, H, W) to scores (N, classes).
+        model: maps images (N, C, H, W) to scores (N, classes), or to a tuple that begins with them. Images are converted to
+            its dtype.
         data: images and labels.
         batch_size: images at once.
-        loss: of (scores, labels); default: cross-entropy.
+        loss: of (scores, labels), or of what else the model returns, in its place; default: cross-entropy. It gives the mean
+            over the batch, unless its ``reduction`` is "sum" or it gives a value for each image.
 
     Returns:
         Loss, accuracy and confusion matrix.
@@ -272,22 +333,19 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
         >>> result.confusion.shape, int(result.confusion.sum()) == len(test)
         ((10, 10), True)
     """
-    if len(data) == 0:
-        raise ValueError("[evaluate] the dataset is empty.")
-    loss = loss or CrossEntropyLoss()
-    training = model.training
-    model.eval()
+    check_module("evaluate", model)
+    _check_data("evaluate", "dataset", data)
+    loss = loss or _default_loss
     total, confusion = 0.0, np.zeros((0, 0), np.int64)
-    try:
-        device = _device_of(model)
-        for images, labels in DataLoader(data, batch_size, device=device):
-            scores = model(images)
-            total += loss(scores, labels).item() * len(labels)
+    with evaluating(model):
+        for images, labels in DataLoader(data, batch_size, device=input_device(model)):
+            outputs = model(as_input(model, images))
+            scores = _scores("evaluate", outputs)
+            total += _summed(loss, loss(outputs, labels), len(labels)).item()
             if not confusion.size:
-                confusion = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
+                classes = scores.numpy().shape[1]
+                confusion = np.zeros((classes, classes), np.int64)
             np.add.at(confusion, (labels.numpy(), scores.argmax(axis=1).numpy()), 1)
-    finally:
-        model.train(training)
     count = int(confusion.sum())
     return Evaluation(total / count, float(np.trace(confusion)) / count, confusion)
 
@@ -295,16 +353,17 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
 @no_grad()
 def predict(
     model: Module, images: Dataset | Tensor | npt.ArrayLike | Sequence[object], batch_size: int = 256
-) -> npt.NDArray[np.float32]:
+) -> npt.NDArray[np.floating[Any]]:
     """Class probabilities of images. The model is in evaluation mode meanwhile.
 
     Args:
-        model: maps images (N, C, H, W) to scores (N, classes).
+        model: maps images (N, C, H, W) to scores (N, classes), or to a tuple that begins with them. Images are converted to
+            its dtype.
         images: (N, C, H, W), an array or a tensor, integers being divided by 255; or a dataset, whose labels are ignored.
         batch_size: images at once.
 
     Returns:
-        Probabilities (N, classes): the softmax of the scores.
+        Probabilities (N, classes), in the model's dtype: the softmax of the scores.
 
     Example:
         >>> import numpy as np
@@ -313,17 +372,14 @@ def predict(
         >>> cnnx.predict(model, np.zeros((2, 1, 32, 32), np.float32)).sum(axis=1).round(4).tolist()
         [1.0, 1.0]
     """
+    check_module("predict", model)
     if isinstance(images, Dataset) and not isinstance(images, Tensor | np.ndarray | list | tuple):
         data: Dataset = images
     else:
         pixels = np.asarray(images)
         data = ArrayDataset(pixels, np.zeros(len(pixels), np.int64))
-    training = model.training
-    model.eval()
-    try:
-        device = _device_of(model)
-        loader = DataLoader(data, batch_size, device=device)
-        parts = [_core.softmax(model(batch), dim=1).numpy() for batch, _ in loader]
-    finally:
-        model.train(training)
+    with evaluating(model):
+        loader = DataLoader(data, batch_size, device=input_device(model))
+        scores = (_scores("predict", model(as_input(model, batch))) for batch, _ in loader)
+        parts = [_core.softmax(each, dim=1).numpy() for each in scores]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

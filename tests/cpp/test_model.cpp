@@ -71,6 +71,23 @@ TEST_CASE("save and load") {
   CHECK_THROWS_AS(cnnx::load(path), std::runtime_error);
 }
 
+TEST_CASE("a file keeps what is shared, and is not written if it could not be loaded") {
+  auto layer = std::make_shared<cnnx::Linear>(3, 3);
+  cnnx::Sequential net(layer, cnnx::ReLU(), layer, cnnx::Residual({{"body", layer}}, layer));
+  const std::string path = temporary("cnnx_test_shared.safetensors");
+  cnnx::save(net, path);
+  const cnnx::ModulePtr loaded = cnnx::load(path);
+  CHECK(loaded->parameters().size() == 2);
+  CHECK(loaded->shared_names() == net.shared_names());
+  const Tensor x = cnnx::randn({2, 3}), y = net(x);
+  CHECK(loaded(x).to_vector() == y.to_vector());
+  const auto bytes = std::filesystem::file_size(path);
+  net.register_buffer("mean", cnnx::zeros({3}));
+  CHECK_THROWS_AS(cnnx::save(net, path), std::invalid_argument);
+  CHECK(std::filesystem::file_size(path) == bytes);
+  std::filesystem::remove(path);
+}
+
 TEST_CASE("architectures as text") {
   cnnx::Sequential net = make_net();
   const std::string json = cnnx::architecture_json(net);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +273,31 @@ def test_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_commands_take_patterns(capsys: pytest.CaptureFixture[str]) -> None:
     pattern = "INPUT -> [CONV -> RELU -> POOL]*2 -> FC32 -> RELU -> FC10"
     assert "Conv2d" in run(capsys, "summary", pattern, "--input", "3x32x32")
+
+
+class _Attributes(cnnx.Module):
+    """With what cannot be copied, and lists of its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = cnnx.Conv2d(1, 4, 3), cnnx.Conv2d(4, 4, 3)
+        self.layers = [self.first, self.second]
+        self.optimizer = cnnx.optim.SGD(self.parameters(), lr=0.1)
+        self.lock, self.queue = threading.Lock(), queue.Queue()
+        self.first.lock = threading.Lock()
+        self.steps = (i for i in range(3))
+
+    def forward(self, x):
+        with self.lock:
+            for layer in self.layers:
+                x = layer(x)
+        return x
+
+
+def test_models_whose_attributes_cannot_be_copied():
+    model = _Attributes()
+    assert cnnx.analysis.summary(model, (1, 8, 8)).parameters == 188
+    assert cnnx.analysis.memory_report(model, (1, 8, 8), mode="infer").parameter_bytes == 4 * 188
+    pytest.importorskip("matplotlib")
+    cnnx.viz.activation_maps(model, np.zeros((1, 8, 8)))
+    assert not model.lock.locked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import numpy as np
@@ -86,6 +87,100 @@ def test_no_grad_is_per_thread():
         thread.start()
         thread.join()
     assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    ("mode", "read", "inside"),
+    [
+        (cnnx.no_grad, cnnx.is_grad_enabled, False),
+        (cnnx.detect_anomaly, cnnx._core._is_detect_anomaly, True),
+        (lambda: cnnx.autocast("cuda"), cnnx._core._autocast, 3),
+    ],
+)
+def test_threads_may_share_a_context_manager(mode, read, inside):
+    """A state that one thread found must not become that of another, which had its own."""
+    shared, entered, left, seen = mode(), threading.Event(), threading.Event(), []
+    outside = read()
+
+    def work():
+        with mode():
+            with shared:
+                entered.set()
+                left.wait(30)
+            seen.append(read())
+
+    thread = threading.Thread(target=work)
+    with shared:
+        thread.start()
+        entered.wait(30)
+    mine = read()
+    left.set()
+    thread.join()
+    assert (mine, seen) == (outside, [inside])
+
+
+def test_decorated_generators_run_in_the_mode_and_their_callers_do_not():
+    ended = []
+
+    @cnnx.no_grad()
+    def numbers():
+        try:
+            got = yield cnnx.is_grad_enabled()
+            try:
+                yield got, cnnx.is_grad_enabled()
+            except KeyError:
+                yield "caught", cnnx.is_grad_enabled()
+            yield "last"
+            return cnnx.is_grad_enabled()
+        finally:
+            ended.append(cnnx.is_grad_enabled())
+
+    steps = numbers()
+    assert next(steps) is False
+    assert cnnx.is_grad_enabled()
+    assert steps.send(3) == (3, False)
+    assert steps.throw(KeyError()) == ("caught", False)
+    assert next(steps) == "last"
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is False
+    unfinished = numbers()
+    next(unfinished)
+    unfinished.close()
+    assert ended == [False, False]
+    assert cnnx.is_grad_enabled()
+
+
+def test_decorated_coroutines_run_in_the_mode():
+    @cnnx.no_grad()
+    async def work(name):
+        before = cnnx.is_grad_enabled()
+        await asyncio.sleep(0)
+        return name, before, cnnx.is_grad_enabled()
+
+    async def beside():
+        await asyncio.sleep(0)
+        return cnnx.is_grad_enabled()
+
+    async def both():
+        return await asyncio.gather(work("a"), beside(), work("b"))
+
+    assert asyncio.run(both()) == [("a", False, False), True, ("b", False, False)]
+    with pytest.raises(TypeError, match=r"\[no_grad\] async generators are not decorated"):
+
+        @cnnx.no_grad()
+        async def steps():
+            yield
+
+
+def test_modes_of_the_process_may_be_entered_again():
+    mode = cnnx.fit_mode("strict")
+    with mode:
+        assert cnnx.get_fit_mode() == "strict"
+    assert cnnx.get_fit_mode() != "strict"
+    with mode, mode:
+        assert cnnx.get_fit_mode() == "strict"
+    assert cnnx.get_fit_mode() != "strict"
 
 
 def test_backward_errors():

@@ -18,6 +18,11 @@ def test_residual_is_relu_of_body_plus_shortcut():
     assert_close(cnnx.Residual(cnnx.Identity())(x), np.maximum(2 * x.numpy(), 0))
 
 
+def test_residual_with_one_module_as_body_and_shortcut():
+    x, layer = cnnx.randn(2, 3, 5, 5), cnnx.Conv2d(3, 4, 3, padding=1)
+    assert_close(cnnx.Residual(layer, downsample=layer)(x), np.maximum(2 * layer(x).numpy(), 0))
+
+
 def test_residual_names():
     block = cnnx.Residual({"conv": cnnx.Conv2d(1, 1, 1), "act": cnnx.ReLU()}, downsample=cnnx.Conv2d(1, 1, 1))
     assert list(block.state_dict()) == ["conv.weight", "conv.bias", "downsample.weight", "downsample.bias"]

@@ -215,6 +215,32 @@ def test_errors_of_linear_to_conv(make, shape, message):
         linear_to_conv(make(), shape)
 
 
+@pytest.mark.parametrize("kind", [cnnx.Flatten, cnnx.Linear, cnnx.AdaptiveAvgPool2d, cnnx.Softmax, cnnx.ReLU])
+@pytest.mark.parametrize("of_class", [True, False])
+def test_layers_with_a_forward_of_their_own_are_refused(kind, of_class):
+    def forward(x):
+        return kind.forward(layer, x) * 2
+
+    cls = type("Doubled", (kind,), {"forward": lambda self, x: forward(x)}) if of_class else kind
+    arguments = {cnnx.Linear: (16, 16), cnnx.AdaptiveAvgPool2d: (4,), cnnx.Softmax: (1,)}
+    layer = cls(*arguments.get(kind, ()))
+    if not of_class:
+        layer.forward = forward
+    front = [cnnx.Flatten()] if kind in (cnnx.Linear, cnnx.Softmax, cnnx.ReLU) else []
+    net = cnnx.Sequential(*front, layer)
+    with pytest.raises(ValueError, match=rf'layer "{len(front)}" .*has no form for volumes'):
+        linear_to_conv(net, (1, 4, 4))
+
+
+def test_convolutions_with_a_forward_of_their_own_are_no_matrices():
+    class Doubled(cnnx.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    with pytest.raises(ValueError, match="expected a Conv2d; got Doubled with a forward of its own"):
+        conv_to_linear(Doubled(1, 1, 3), (1, 4, 4))
+
+
 def test_a_sequential_with_a_forward_of_its_own_is_refused():
     class Doubled(cnnx.Sequential):
         def forward(self, x):

@@ -109,6 +109,9 @@ def test_a_captured_forward_pass_follows_the_parameters_and_the_mode():
     np.testing.assert_array_equal(np.array(run(x)), np.array(scores(x)))
     model.to("float64").to("float32")  # other buffers
     np.testing.assert_array_equal(np.array(run(x)), np.array(scores(x)))
+    for module in model.modules():
+        module.training = True
+    assert (np.array(run(x)) != np.array(run(x))).any()
 
 
 def test_outputs_are_the_graphs_own_and_inputs_are_copied():

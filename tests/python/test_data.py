@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -50,6 +53,11 @@ def test_array_dataset_checks():
         data.ArrayDataset(np.zeros((1, 2, 2)), [-1])
     with pytest.raises(ValueError, match="no name"):
         data.ArrayDataset(np.zeros((1, 2, 2)), [2], ["a", "b"])
+    for label in (10**12, 2**63 - 1):
+        with pytest.raises(ValueError, match=rf"labels must be below 1,048,576; got {label}\."):
+            data.ArrayDataset(np.zeros((1, 2, 2)), [label])
+    with pytest.raises(ValueError, match="no name"):
+        data.ArrayDataset(np.zeros((1, 2, 2)), np.array([2**64 - 1], np.uint64), ["a", "b"])
     assert data.ArrayDataset(np.full((1, 2, 2), 255, np.uint8), [0]).images.max() == 1
 
 
@@ -128,6 +136,37 @@ def test_sixteen_bits_are_scaled(tmp_path):
     assert data.ImageFolder(tmp_path / "set").channels == 1
 
 
+def test_sixteen_and_thirty_two_bits_in_other_formats(tmp_path):
+    values = (np.arange(256) * 257).reshape(16, 16)
+    for name, pixels in (("a.tif", values.astype(np.uint16)), ("a.pgm", values.astype(np.uint16))):
+        Image.fromarray(pixels).save(tmp_path / name)
+        assert data.load_image(tmp_path / name, 1)[0].tolist() == (values // 257).tolist()
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for kind in (np.float32, np.int32):
+        path = tmp_path / "set" / "a" / f"{kind.__name__}.tif"
+        Image.fromarray(values.astype(kind)).save(path)
+        with pytest.raises(ValueError, match="its values have 32 bits, whose range is not known"):
+            data.load_image(path)
+    (tmp_path / "a.pgm").rename(tmp_path / "set" / "a" / "a.pgm")
+    folder = data.ImageFolder(tmp_path / "set")
+    assert [path.name for path in folder.paths] == ["a.pgm"]
+    assert all("32 bits" in reason for _, reason in folder.broken)
+
+
+def test_sizes_of_images(tmp_path):
+    root = _folder(tmp_path / "set")
+    for size in (8, (8, 8), [8, 8], np.int64(8)):
+        assert data.ImageFolder(root, size=size)[0][0].shape == (3, 8, 8)
+        assert data.load_image(root / "cat" / "1.png", size=size).shape == (3, 8, 8)
+    for size in (0, -1, 1.5, (8,), (8, 0), (8, 8, 8), "88", 10**6, True):
+        with pytest.raises(ValueError, match=r"\[ImageFolder\] size must be \(height, width\) or one number for both"):
+            data.ImageFolder(root, size=size)
+        with pytest.raises(ValueError, match=r"\[load_image\] size must be"):
+            data.load_image(root / "cat" / "1.png", size=size)
+    with pytest.raises(ValueError, match="cache_bytes must be an integer of at least 0"):
+        data.ImageFolder(root, cache_bytes=-1)
+
+
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_loader_gives_everything_once_and_repeats(prefetch):
     train, _ = data.digits()
@@ -152,6 +191,15 @@ def test_loader_drops_and_checks():
     assert [len(y) for _, y in data.DataLoader(dataset, 4, drop_last=True)] == [4, 4]
     with pytest.raises(ValueError, match="batch_size"):
         data.DataLoader(dataset, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 0}, {"batch_size": -3}, {"batch_size": 1.5}, {"batch_size": None}, {"prefetch": -1}, {"seed": -1}],
+)
+def test_loader_checks_its_options(options):
+    with pytest.raises(ValueError, match=rf"\[DataLoader\] {next(iter(options))} must be an integer of at least"):
+        data.DataLoader(data.digits()[0], **options)
 
 
 def test_loader_works_ahead():
@@ -185,6 +233,74 @@ def test_loader_passes_errors_on_and_ends_its_thread():
         break
     time.sleep(0.3)
     assert not [t for t in threading.enumerate() if t.name == "cnnx-loader"]
+
+
+_SLOW = """
+import os, sys, threading, time, numpy as np, cnnx
+class Slow:
+    def __len__(self): return 10_000
+    def __getitem__(self, index):
+        time.sleep(PAUSE)
+        return cnnx.functional.conv2d(cnnx.ones(1, 8, 16, 16), cnnx.ones(8, 8, 7, 7))[0], 0
+"""
+
+
+def _python(code: str, pause: float = 0.0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", _SLOW.replace("PAUSE", str(pause)) + code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_process_ends_with_an_unfinished_loader():
+    """Python aborts where a thread of the library's wants its lock back from an interpreter that has ended."""
+    for ending in ("", "sys.exit()", "raise SystemExit(0)"):
+        result = _python(f"batches = iter(cnnx.data.DataLoader(Slow(), 500))\nnext(batches)\n{ending}")
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told_that_the_iteration_is_its_parents():
+    code = """
+loader = cnnx.data.DataLoader(Slow(), 4)
+batches = iter(loader)
+next(batches)
+child = os.fork()
+if child == 0:
+    try:
+        for _ in range(5):
+            next(batches)
+    except RuntimeError as error:
+        assert "[DataLoader] this iteration belongs to the parent process" in str(error), error
+        del batches
+        next(iter(loader))
+        sys.exit(7)
+deadline = time.time() + 30
+while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+    if time.time() > deadline:
+        os.kill(child, 9)
+        sys.exit("the child hangs")
+    time.sleep(0.01)
+assert os.waitstatus_to_exitcode(ended[1]) == 7, ended
+next(batches)
+"""
+    result = _python(code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+@pytest.mark.parametrize("dataset", ["Slow()", "cnnx.data.Subset(cnnx.data.Subset(Slow(), range(900)), range(800))"])
+def test_ctrl_c_does_not_wait_for_a_whole_batch(dataset):
+    code = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+start = time.time()
+try:
+    next(iter(cnnx.data.DataLoader({dataset}, 500)))
+except KeyboardInterrupt:
+    print(time.time() - start)
+"""
+    result = _python(code, pause=0.02)
+    assert float(result.stdout) < 5, result.stderr
 
 
 def test_augmentations_keep_shape_and_depend_on_the_generator():

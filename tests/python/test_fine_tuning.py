@@ -47,6 +47,18 @@ def test_freezing_by_name_and_depth(names, until, expected):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_shared_parameters_are_frozen_by_any_of_their_names():
+    model = cnnx.Sequential({"first": cnnx.Linear(4, 4), "second": cnnx.Linear(4, 4), "third": cnnx.Linear(4, 2)})
+    model.second.weight = model.first.weight
+    assert cnnx.freeze(model, "second") == ["second.weight", "second.bias"]
+    assert not model.first.weight.requires_grad
+    assert cnnx.unfreeze(model) == ["first.weight", "first.bias", "second.bias", "third.weight", "third.bias"]
+    assert all(p.requires_grad for p in model.parameters())
+    assert [name for name, _ in model.named_parameters(remove_duplicate=False)][:3] == [
+        *("first.weight", "first.bias", "second.weight"),
+    ]
+
+
 def test_names_that_nothing_has():
     for function in (cnnx.freeze, cnnx.unfreeze):
         for arguments in ({"names": ("features", "haed")}, {"until": "haed"}):

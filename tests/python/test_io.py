@@ -72,6 +72,74 @@ def test_own_modules_are_saved_as_a_state(tmp_path):
     assert other.layer.weight.tolist() == net.layer.weight.tolist()
 
 
+def _with_a_buffer():
+    net = _net()
+    net.register_buffer("mean", cnnx.zeros(3))
+    return net
+
+
+def _pruned():
+    net = _net()
+    net[0].weight = cnnx.Parameter(net[0].weight.detach()[:2])
+    return net
+
+
+def _without_scale():
+    net = _net()
+    net[1].weight = None
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_with_a_buffer, "Unexpected keys: mean."),
+        (_pruned, "0.weight has shape (4, 1, 3, 2) in the model, (2, 1, 3, 2) in the state."),
+        (_without_scale, "Missing keys: 1.weight."),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, make, message):
+    net, path = make(), tmp_path / "net.safetensors"
+    cnnx.save(_net(), path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"\[save\] a file cannot describe this model: .* with save_state\.") as caught:
+        cnnx.save(net, path)
+    assert message in str(caught.value)
+    assert path.read_bytes() == before
+    cnnx.save_state(net.state_dict(), path)
+    make().load_state_dict(cnnx.load_state(path))
+
+
+def test_pruned_layers_whose_arguments_agree_are_saved(tmp_path):
+    net = _pruned()
+    net[0].out_channels = 2
+    cnnx.save(net[:1], tmp_path / "net.safetensors")
+    assert cnnx.load(tmp_path / "net.safetensors")[0].weight.shape == (2, 1, 3, 2)
+
+
+def test_shared_tensors_stay_shared(tmp_path):
+    block = cnnx.Sequential(cnnx.Conv2d(4, 4, 3, padding=1), cnnx.BatchNorm2d(4))
+    net = cnnx.Sequential({"a": block, "b": block, "c": cnnx.Conv2d(4, 4, 3), "d": cnnx.Conv2d(4, 4, 3)})
+    net.d.weight = net.c.weight
+    path = tmp_path / "net.safetensors"
+    cnnx.save(net, path)
+    other = cnnx.load(path)
+    names = [name for name, _ in net.named_parameters()]
+    assert [name for name, _ in other.named_parameters()] == names
+    assert set(other.state_dict()) == set(net.state_dict()) == set(cnnx.load_state(path))
+    assert [name for name, _ in other.named_buffers()] == [name for name, _ in net.named_buffers()]
+    assert other.b[0].weight is other.a[0].weight
+    assert other.d.weight is other.c.weight
+    assert other.d.bias is not other.c.bias
+    for model in (net, other):
+        model.train()(cnnx.ones(1, 4, 8, 8)).sum().backward()
+        assert model.a[1].num_batches_tracked.item() == 2
+    cnnx.optim.SGD(other.parameters(), lr=0.1).step()
+    assert other.d.weight.tolist() == other.c.weight.tolist()
+    cnnx.save(other, path)
+    assert [name for name, _ in cnnx.load(path).named_parameters()] == names
+
+
 def test_states_of_every_dtype(tmp_path):
     state = {
         "a": cnnx.randn(2, 3),
@@ -210,6 +278,10 @@ def _with_architecture(path: Path, architecture: object, tensors=None) -> None:
     path.write_bytes(_file(header, content[8 + length :]))
 
 
+def _shared(*names: str) -> object:
+    return {"type": "Linear", "args": {"in_features": 2, "out_features": 2}, "shared": [names]}
+
+
 _DEEP: object = {"type": "ReLU"}
 for _ in range(2000):
     _DEEP = '{"type":"Sequential","children":[["0",' + (_DEEP if isinstance(_DEEP, str) else json.dumps(_DEEP)) + "]]}"
@@ -236,6 +308,12 @@ for _ in range(2000):
         ({"type": "Sequential", "children": [["0", {"type": "ReLU"}], ["0", {"type": "ReLU"}]]}, "twice"),
         ({"type": "Linear", "args": {"in_features": 2, "out_features": 2}}, "weight"),
         (_DEEP, "deep|JSON"),
+        ({"type": "ReLU", "shared": "weight"}, "list of lists of names"),
+        ({"type": "ReLU", "shared": [["weight", 1]]}, "list of lists of names"),
+        ({"type": "ReLU", "shared": [["weight", "bias"]]}, "more names than the model has tensors"),
+        (_shared("weight", "bias"), r'"bias" cannot be the same as "weight"'),
+        (_shared("weight", "0.weight"), "no child"),
+        (_shared("", "."), '"" cannot be the same'),
     ],
 )
 def test_hostile_architectures(tmp_path, architecture, message):

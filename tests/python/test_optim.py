@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +149,162 @@ def test_schedules_match_torch(name, options):
     other = getattr(cnnx.optim, name)(cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3), **options)
     other.load_state_dict(a.state_dict())
     assert other.get_last_lr() == a.get_last_lr()
+
+
+@needs_torch
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 10])
+@pytest.mark.parametrize("pct_start", [0.0, 0.099, 0.1, 1 / 3, 0.5, 0.999])
+def test_one_cycle_of_any_length_is_torchs(total_steps, pct_start):
+    import torch
+
+    ours = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3)
+    theirs = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.3)
+    a = cnnx.optim.OneCycleLR(ours, 0.5, total_steps, pct_start)
+    try:
+        b = torch.optim.lr_scheduler.OneCycleLR(
+            theirs, 0.5, total_steps=total_steps, pct_start=pct_start, cycle_momentum=False
+        )
+    except ZeroDivisionError:  # the rise is of no length: torch's next smaller cycle begins just behind the peak
+        b = torch.optim.lr_scheduler.OneCycleLR(
+            theirs, 0.5, total_steps=total_steps, pct_start=pct_start - 1e-9, cycle_momentum=False
+        )
+        assert ours.lr == 0.5
+    for _ in range(total_steps - 1):
+        assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-6)
+        theirs.step()
+        a.step()
+        b.step()
+    assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"div_factor": 0}, {"final_div_factor": float("inf")}, {"pct_start": float("nan")}]
+)
+def test_one_cycle_checks_its_options(options):
+    optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3)
+    with pytest.raises(ValueError, match=rf"\[OneCycleLR\] {next(iter(options))} must"):
+        cnnx.optim.OneCycleLR(optimizer, 0.5, 10, **options)
+    assert optimizer.lr == 0.3
+
+
+def _stepped(name, options, parameters, steps):
+    optimizer = getattr(cnnx.optim, name)(
+        [{"params": parameters[:1], "lr": 0.03}, {"params": parameters[1:]}], **options
+    )
+    _step_on(optimizer, parameters, steps)
+    return optimizer
+
+
+def _step_on(optimizer, parameters, steps):
+    for step in steps:
+        for p, grad in zip(parameters, randoms(step, *(p.shape for p in parameters)), strict=True):
+            p.grad = cnnx.tensor(grad, dtype=p.dtype)
+        optimizer.step()
+
+
+def _pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, _pickled])
+@pytest.mark.parametrize(("name", "options"), _CASES)
+def test_copies_go_on_as_the_original_would(name, options, duplicate):
+    parameters = _parameters()
+    optimizer = _stepped(name, options, parameters, range(3))
+    copies, twin = duplicate((parameters, optimizer))
+    assert type(twin) is type(optimizer)
+    assert repr(twin) == repr(optimizer)
+    assert [p for group in twin.param_groups for p in group["params"]] == copies
+    _step_on(optimizer, parameters, range(3, 5))
+    _step_on(twin, copies, range(3, 5))
+    for a, b in zip(parameters, copies, strict=True):
+        assert a is not b
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    twin.add_param_group({"params": cnnx.ones(1, requires_grad=True)})
+    optimizer.add_param_group({"params": cnnx.ones(1, requires_grad=True)})
+    assert repr(twin) == repr(optimizer)
+
+
+def test_a_model_and_its_optimizer_are_copied_together():
+    model = cnnx.Linear(2, 2)
+    model.optimizer = cnnx.optim.Adam(model.parameters())
+    for twin in (copy.deepcopy(model), _pickled(model)):
+        assert twin.optimizer.param_groups[0]["params"][0] is twin.weight
+        assert twin.weight is not model.weight
+    assert copy.copy(model.optimizer).param_groups[0]["params"][0] is model.weight
+
+
+def test_subclasses_are_copied_with_their_attributes():
+    class Noted(cnnx.optim.SGD):
+        def __init__(self, params, note):
+            super().__init__(params, lr=0.5)
+            self.note = note
+
+    twin = copy.deepcopy(Noted([cnnx.ones(1, requires_grad=True)], ["a"]))
+    assert (type(twin), twin.lr, twin.note) == (Noted, 0.5, ["a"])
+
+
+@needs_torch
+@pytest.mark.parametrize(("name", "options"), _CASES)
+def test_states_of_torch_are_loaded(name, options):
+    import torch
+
+    ours = _parameters("float64")
+    theirs = [torch.tensor(p.numpy().copy(), requires_grad=True) for p in ours]
+    b = getattr(torch.optim, name)(theirs, **options)
+
+    def step(number):
+        grads = randoms(number, *(p.shape for p in ours))
+        for mine, other, grad in zip(ours, theirs, grads, strict=True):
+            mine.grad, other.grad = cnnx.tensor(grad), torch.tensor(grad)
+
+    for number in range(3):
+        step(number)
+        b.step()
+    a = getattr(cnnx.optim, name)(ours, lr=7.0)
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.detach().copy_(cnnx.tensor(other.detach().numpy()))
+    a.load_state_dict(b.state_dict())
+    assert a.lr == options["lr"]
+    for number in range(3, 6):
+        step(number)
+        a.step()
+        b.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_close(mine.detach(), other.detach(), "float64", scale=5)
+
+
+@needs_torch
+def test_states_of_torch_that_cnnx_has_not_are_refused():
+    import torch
+
+    optimizer = cnnx.optim.Adam([cnnx.ones(1, requires_grad=True)], lr=0.1)
+    for option in ("amsgrad", "maximize"):
+        theirs = torch.optim.Adam([torch.ones(1, requires_grad=True)], lr=0.5, **{option: True})
+        with pytest.raises(ValueError, match=rf"\[optim\] the state is of an optimizer with {option}=True"):
+            optimizer.load_state_dict(theirs.state_dict())
+        assert optimizer.lr == 0.1
+    state = optimizer.state_dict()
+    state["state"] = {0: [1]}
+    with pytest.raises(ValueError, match="the state of parameter 0 must be a dict of tensors"):
+        optimizer.load_state_dict(state)
+
+
+def test_options_of_other_optimizers_do_not_appear():
+    assert "momentum" not in cnnx.optim.Adam([cnnx.ones(1, requires_grad=True)]).param_groups[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_rates_are_finite(value):
+    w = cnnx.ones(1, requires_grad=True)
+    with pytest.raises(ValueError, match=r"\[SGD\] lr must"):
+        cnnx.optim.SGD([w], lr=value)
+    optimizer = cnnx.optim.SGD([w], lr=0.5)
+    with pytest.raises(ValueError, match=r"\[SGD\] lr must"):
+        optimizer.lr = value
+    with pytest.raises(ValueError, match=r"\[SGD\] lr must"):
+        optimizer.add_param_group({"params": cnnx.ones(1, requires_grad=True), "lr": value})
+    assert (optimizer.lr, len(optimizer.param_groups)) == (0.5, 1)
 
 
 def test_step_marks_parameters_as_changed():

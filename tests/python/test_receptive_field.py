@@ -30,6 +30,7 @@ def conv(*args: int, **options: object) -> cnnx.Conv2d:
     return cnnx.Conv2d(1, 1, *args, **options)
 
 
+STRIDED = conv(3, 2)
 BRANCHES = cnnx.Concat(cnnx.Conv2d(1, 1, 1), cnnx.Sequential(conv(3, padding=1), conv(5, padding=2)))
 
 PROBED = [
@@ -42,6 +43,7 @@ PROBED = [
     cnnx.Sequential(conv(5), BRANCHES, cnnx.Conv2d(2, 1, 3, stride=2)),
     cnnx.Sequential(conv(3, stride=2, padding=1), cnnx.Residual(conv(3, padding=1), cnnx.ReLU(), conv(3, padding=1))),
     cnnx.Sequential(cnnx.Residual(conv(3, 2, 1), conv(3, padding=1), downsample=conv(1, 2)), conv(3, padding=1)),
+    cnnx.Residual(STRIDED, downsample=STRIDED),
     cnnx.Sequential(cnnx.LPPool2d(2, 3, 3), conv((3, 2)), cnnx.AdaptiveAvgPool2d(2)),
     cnnx.Sequential(conv(3, padding=1), cnnx.BatchNorm2d(1), cnnx.LocalResponseNorm(1), cnnx.GELU()),
 ]

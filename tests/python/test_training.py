@@ -81,6 +81,119 @@ def test_interrupted_fit_keeps_what_it_has():
     assert not model.training
 
 
+def _few(count: int = 20) -> cnnx.data.Subset:
+    return cnnx.data.Subset(cnnx.data.digits()[0], np.arange(count))
+
+
+def _normalized(dtype: str = "float32") -> cnnx.Sequential:
+    trunk = cnnx.Sequential(cnnx.Conv2d(1, 4, 3), cnnx.BatchNorm2d(4), cnnx.ReLU())
+    return cnnx.Sequential({"trunk": trunk, "flatten": cnnx.Flatten(), "head": cnnx.Linear(144, 10)}).to(dtype)
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", lambda step: 0.5**step])
+def test_fit_gives_the_optimizer_back_with_its_rates(schedule):
+    model = _normalized()
+    groups = [{"params": model.trunk.parameters(), "lr": 0.01}, {"params": model.head.parameters()}]
+    optimizer = cnnx.optim.SGD(groups, lr=0.1)
+    for _ in range(2):
+        cnnx.fit(model, _few(), epochs=1, optimizer=optimizer, schedule=schedule)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.1]
+
+    def fail(epoch):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        cnnx.fit(model, _few(), epochs=1, optimizer=optimizer, schedule=schedule, on_epoch=fail)
+    assert optimizer.lr == 0.01
+
+
+def test_every_module_keeps_its_mode():
+    model = _normalized()
+    model.trunk.eval()
+    modes = [module.training for module in model.modules()]
+    cnnx.evaluate(model, _few())
+    cnnx.predict(model, _few())
+    assert [module.training for module in model.modules()] == modes
+    statistics = model.trunk[1].running_mean.tolist()
+    cnnx.fit(model, _few(), _few(), epochs=2)
+    assert model.trunk[1].running_mean.tolist() == statistics
+    assert not any(module.training for module in model.modules())
+    cnnx.fit(model, _few(), epochs=1)  # a model in evaluation mode is trained in all its parts
+    assert model.trunk[1].running_mean.tolist() != statistics
+
+
+def test_an_own_train_method_is_called_for_both_modes():
+    class Fixed(cnnx.Sequential):
+        def train(self, mode: bool = True):
+            super().train(mode)
+            calls.append(mode)
+            self[1].training = False
+            return self
+
+    calls: list[bool] = []
+    model = Fixed(cnnx.Conv2d(1, 4, 3), cnnx.BatchNorm2d(4), cnnx.Flatten(), cnnx.Linear(144, 10))
+    cnnx.evaluate(model, _few())
+    assert calls == [False, True]
+    assert [module.training for module in model.modules()] == [True, True, True, True, True]
+
+
+def test_models_of_float64():
+    model = _normalized("float64")
+    history = cnnx.fit(model, _few(), _few(), epochs=1)
+    assert np.isfinite(history.epochs[0].validation_loss)
+    assert cnnx.evaluate(model, _few()).confusion.sum() == 20
+    probabilities = cnnx.predict(model, _few())
+    assert probabilities.dtype == np.float64
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+
+
+class _TwoHeads(cnnx.Module):
+    def __init__(self, kind=tuple):
+        super().__init__()
+        self.body, self.other, self.kind = cnnx.Linear(64, 10), cnnx.Linear(64, 10), kind
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.kind((self.body(x), self.other(x)))
+
+
+def test_models_with_several_outputs():
+    model = _TwoHeads()
+    with pytest.raises(TypeError, match=r"the model returns several outputs, tuple, so it needs a loss of its own"):
+        cnnx.fit(model, _few(), epochs=1)
+
+    def loss(outputs, labels):
+        return sum(cnnx.functional.cross_entropy(scores, labels) for scores in outputs)
+
+    history = cnnx.fit(model, _few(), epochs=20, batch_size=20, lr=0.1, loss=loss)
+    assert history.epochs[0].loss > 2
+    assert cnnx.evaluate(model, _few(), loss=loss).accuracy > history.epochs[0].accuracy
+    assert cnnx.predict(model, _few()).shape == (20, 10)
+    with pytest.raises(TypeError, match=r"\[predict\] the model must return scores \(N, classes\), or a tuple"):
+        cnnx.predict(_TwoHeads(lambda heads: {"scores": heads[0]}), _few())
+    with pytest.raises(ValueError, match=r"\[evaluate\] .* got shape \(20, 1, 8, 8\)"):
+        cnnx.evaluate(cnnx.Identity(), _few())
+
+
+def test_auxiliary_heads_of_googlenet_are_trained():
+    model = _TwoHeads(lambda heads: cnnx.models.GoogLeNetOutputs(heads[0], heads[1], heads[1]))
+    x, labels = (cnnx.tensor(values) for values in _few().batch(np.arange(20)))
+    main, other = (cnnx.functional.cross_entropy(scores, labels).item() for scores in model(x)[:2])
+    history = cnnx.fit(model, _few(), epochs=1, batch_size=20)
+    assert history.epochs[0].loss == pytest.approx(main + 0.6 * other)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_are_means_over_the_images_whatever_the_reduction(reduction):
+    model = _normalized()
+    expected = cnnx.evaluate(model, _few(20)).loss
+    loss = cnnx.CrossEntropyLoss(reduction=reduction)
+    assert cnnx.evaluate(model, _few(20), batch_size=7, loss=loss).loss == pytest.approx(expected, rel=1e-5)
+    if reduction == "sum":
+        history = cnnx.fit(model, _few(20), epochs=1, batch_size=7, lr=0.0, loss=loss)
+        assert 0.5 < history.epochs[0].loss / expected < 2
+
+
 def test_evaluate_and_predict_agree():
     model, _ = _train()
     _, test = cnnx.data.digits()
@@ -101,13 +214,29 @@ def test_evaluate_and_predict_agree():
 def test_bad_arguments():
     train, _ = cnnx.data.digits()
     model = cnnx.models.lenet5()
-    with pytest.raises(ValueError, match="epochs"):
-        cnnx.fit(model, train, epochs=0)
+    for options in (
+        *({"epochs": epochs} for epochs in (0, -1, 1.5)),
+        *({"batch_size": size} for size in (0, -1, 2.5)),
+        *({"lr": lr} for lr in (float("nan"), float("inf"), -1.0)),
+        *({"weight_decay": decay} for decay in (float("nan"), -1.0)),
+        {"seed": -1},
+    ):
+        weights = model[0].weight.tolist()
+        with pytest.raises(ValueError, match=next(iter(options))):
+            cnnx.fit(model, train, **options)
+        assert model[0].weight.tolist() == weights
+    for function in (cnnx.fit, cnnx.evaluate):
+        with pytest.raises(TypeError, match=r"must have a length and items \(image, label\); got ndarray"):
+            function(model, train.images)
+        with pytest.raises(TypeError, match=r"expected a Module; got"):
+            function(lambda x: x, train)
     with pytest.raises(ValueError, match="schedule"):
         cnnx.fit(model, train, schedule="circular")
     empty = cnnx.data.ArrayDataset(np.zeros((0, 8, 8)), np.zeros(0, int))
     with pytest.raises(ValueError, match="empty"):
         cnnx.fit(model, empty)
+    with pytest.raises(ValueError, match="the validation set is empty"):
+        cnnx.fit(model, train, empty)
     with pytest.raises(ValueError, match="empty"):
         cnnx.evaluate(model, empty)
 

@@ -69,11 +69,12 @@ class CNNX_API Module {
   virtual void train(bool on = true);
   void eval() { train(false); }
   bool training() const { return training_; }
-  void set_training(bool on) { training_ = on; }  ///< This module's own flag, not its children's.
+  void set_training(bool on);  ///< This module's own flag, not its children's.
 
-  /// Parameters of this module and, recursively, of its children; a shared one once, under its first name.
+  /// Parameters of this module and, recursively, of its children; a shared one once, under its first name, or, in
+  /// named_parameters with `once` off, under each of its names.
   std::vector<Tensor> parameters() const;
-  StateDict named_parameters(const std::string& prefix = "", bool recurse = true) const;
+  StateDict named_parameters(const std::string& prefix = "", bool recurse = true, bool once = true) const;
   StateDict named_buffers(const std::string& prefix = "", bool recurse = true) const;
   using NamedModules = std::vector<std::pair<std::string, std::shared_ptr<Module>>>;
   const NamedModules& named_children() const { return children_; }
@@ -83,6 +84,11 @@ class CNNX_API Module {
   std::string name_of(const Module& descendant) const;
   /// The descendant of a dotted name such as "features.0". Raises std::invalid_argument.
   std::shared_ptr<Module> get_submodule(const std::string& path) const;
+
+  /// Lists of the names under which one parameter or buffer appears, of those that have several.
+  std::vector<std::vector<std::string>> shared_names() const;
+  /// Lets parameters or buffers of one shape be one: that of the first name. Raises std::invalid_argument.
+  void share_tensors(const std::vector<std::string>& names);
 
   /// Parameters and buffers by dotted name, a shared one under each of its names. The tensors share the module's
   /// buffers.
@@ -131,8 +137,8 @@ class CNNX_API Module {
  protected:
   /// After to(dtype), so that the constructor arguments can follow.
   virtual void dtype_changed(DType) {}
-  /// A copy, so that a running forward does not see changes by another thread.
-  std::vector<std::shared_ptr<Module>> children_snapshot() const;
+  /// A copy, without the child of that name, so that a running forward does not see changes by another thread.
+  std::vector<std::shared_ptr<Module>> children_snapshot(std::string_view except = {}) const;
   /// The same children renamed, reordered or fewer.
   void set_children(NamedModules children);
   bool training_ = true;

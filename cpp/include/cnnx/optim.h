@@ -29,6 +29,8 @@ class CNNX_API Optimizer {
   /// Adds parameters, leaves that are in no group yet. Raises std::invalid_argument.
   void add_param_group(ParamGroup group);
   std::deque<ParamGroup>& param_groups() { return groups_; }  ///< References stay valid when groups are added.
+  /// The options of groups that have none of their own.
+  const std::map<std::string, double>& defaults() const { return defaults_; }
   /// State tensors of one parameter by name ("momentum_buffer", "exp_avg", ...); empty before its first step.
   using State = std::map<std::string, Tensor>;
   std::vector<State>& state() { return state_; }  ///< One entry a parameter, in the order of the groups.

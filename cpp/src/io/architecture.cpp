@@ -1,5 +1,6 @@
 // A model's architecture as JSON: {"type": "Conv2d", "args": {...}} and {"type": "Sequential", "children": [[name,
-// {...}], ...]}.
+// {...}], ...]}. The outermost one also lists, as "shared", the names under which one tensor appears, if there are
+// such.
 #include <nlohmann/json.hpp>
 
 #include "check.h"
@@ -183,7 +184,11 @@ std::shared_ptr<Module> build(const Json& json, int depth) {
 
 }  // namespace
 
-std::string architecture_json(Module& model) { return describe(model, "", 0).dump(); }
+std::string architecture_json(Module& model) {
+  Json json = describe(model, "", 0);
+  if (const auto shared = model.shared_names(); !shared.empty()) json["shared"] = shared;
+  return json.dump();
+}
 
 ModulePtr module_from_json(const std::string& json) {
   Json parsed;
@@ -195,7 +200,19 @@ ModulePtr module_from_json(const std::string& json) {
   } catch (const std::exception&) {
     fail(kOp, "the description is not valid JSON.");
   }
-  return build(parsed, 0);
+  const std::shared_ptr<Module> model = build(parsed, 0);
+  if (!parsed.contains("shared")) return model;
+  std::vector<std::vector<std::string>> shared;
+  try {
+    parsed["shared"].get_to(shared);
+  } catch (const Json::exception&) {
+    fail(kOp, "\"shared\" must be a list of lists of names.");
+  }
+  size_t count = 0;
+  for (const auto& names : shared) count += names.size();
+  check(count <= model->state_dict().size(), kOp, "\"shared\" has more names than the model has tensors.");
+  for (const auto& names : shared) model->share_tensors(names);
+  return model;
 }
 
 }  // namespace cnnx

@@ -15,13 +15,32 @@ bool is_describable(const Module& model) {
   return model.is_describable();
 }
 
+/// Errors now are better than a file that load() refuses.
+void check_describes(const std::string& architecture, const StateDict& state) {
+  try {
+    const DeviceGuard meta("meta");
+    const init::SkipGuard skip;
+    StateDict without_values;
+    for (const auto& [name, tensor] : state) without_values.emplace_back(name, empty(tensor.shape(), {tensor.dtype()}));
+    module_from_json(architecture)->load_state_dict(without_values);
+  } catch (const std::invalid_argument& error) {
+    fail("save",
+         "a file cannot describe this model: its tensors are not those that its layers' arguments give. Save its "
+         "state_dict with save_state.\n{}",
+         error.what());
+  }
+}
+
 }  // namespace
 
 void save(Module& model, const std::string& path, const Metadata& metadata) {
   check(metadata.count(kArchitecture) == 0, "save", "the metadata key \"{}\" is cnnx's own.", kArchitecture);
   const StateDict state = model.state_dict();  // first: it refuses models whose shared modules have too many names
   Metadata all = metadata;
-  if (is_describable(model)) all[kArchitecture] = architecture_json(model);
+  if (is_describable(model)) {
+    all[kArchitecture] = architecture_json(model);
+    check_describes(all[kArchitecture], state);
+  }
   save_safetensors(path, state, all);
 }
 

@@ -19,9 +19,7 @@ Residual::Residual(NamedModules body, std::shared_ptr<Module> downsample) : Cont
 
 Tensor Residual::forward(const Tensor& x) {
   const std::shared_ptr<Module> downsample = child(kShortcut);
-  std::vector<std::shared_ptr<Module>> body = children_snapshot();
-  std::erase(body, downsample);
-  return run_residual(body, x, downsample ? ModulePtr(downsample)(x) : x);
+  return run_residual(children_snapshot(kShortcut), x, downsample ? ModulePtr(downsample)(x) : x);
 }
 
 Tensor Concat::forward(const Tensor& x) {

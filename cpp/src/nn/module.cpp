@@ -197,11 +197,13 @@ std::vector<std::string> Module::slot_names(Slot slot) const {
   return names;
 }
 
-std::vector<std::shared_ptr<Module>> Module::children_snapshot() const {
+std::vector<std::shared_ptr<Module>> Module::children_snapshot(std::string_view except) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Module>> modules;
   modules.reserve(children_.size());
-  for (const auto& [name, child] : children_) modules.push_back(child);
+  for (const auto& [name, child] : children_) {
+    if (name != except) modules.push_back(child);
+  }
   return modules;
 }
 
@@ -256,8 +258,8 @@ namespace {
 std::string with_dot(const std::string& prefix) { return prefix.empty() ? prefix : prefix + "."; }
 }  // namespace
 
-StateDict Module::named_parameters(const std::string& prefix, bool recurse) const {
-  Walk walk{.buffers = false};
+StateDict Module::named_parameters(const std::string& prefix, bool recurse, bool once) const {
+  Walk walk{.buffers = false, .once = once};
   collect(walk, with_dot(prefix), recurse);
   return std::move(walk.found);
 }
@@ -302,9 +304,13 @@ std::shared_ptr<Module> Module::get_submodule(const std::string& path) const {
   return found;
 }
 
-void Module::train(bool on) {
+void Module::set_training(bool on) {
   if (on != training_) note_mode_change();
   training_ = on;
+}
+
+void Module::train(bool on) {
+  set_training(on);
   std::unordered_set<const Module*> seen;
   for (const auto& child : children_snapshot()) {
     if (seen.insert(child.get()).second) child->train(on);
@@ -323,6 +329,39 @@ void Module::apply(const std::function<void(Module&)>& fn) {
 }
 
 // ---- State
+
+std::vector<std::vector<std::string>> Module::shared_names() const {
+  Walk walk{.once = false};
+  collect(walk, "", true);
+  std::vector<std::vector<std::string>> groups;
+  std::unordered_map<const void*, size_t> at;
+  for (const auto& [name, tensor] : walk.found) {
+    const size_t group = at.emplace(tensor.impl().get(), groups.size()).first->second;
+    if (group == groups.size()) groups.emplace_back();
+    groups[group].push_back(name);
+  }
+  std::erase_if(groups, [](const auto& names) { return names.size() < 2; });
+  return groups;
+}
+
+void Module::share_tensors(const std::vector<std::string>& names) {
+  Tensor shared;
+  for (const std::string& path : names) {
+    const size_t dot = path.rfind('.');
+    const std::shared_ptr<Module> owner = dot == std::string::npos ? nullptr : get_submodule(path.substr(0, dot));
+    Module& module = owner ? *owner : *this;
+    const std::string name = path.substr(dot == std::string::npos ? 0 : dot + 1);
+    const bool is_buffer = module.slot(name) == Slot::kBuffer;
+    const Tensor own = is_buffer ? module.buffer(name) : module.parameter(name);
+    if (!shared.defined()) shared = own;
+    check(own.defined() && own.shape() == shared.shape() && own.dtype() == shared.dtype(), "share_tensors",
+          "\"{}\" cannot be the same as \"{}\": it is no tensor of this {} with that shape and dtype.", path,
+          names.front(), type_name());
+    const bool trains = shared.requires_grad();
+    is_buffer ? module.register_buffer(name, shared) : module.register_parameter(name, shared);
+    if (!is_buffer) shared.set_requires_grad(trains);
+  }
+}
 
 StateDict Module::state_dict() const {
   Walk walk{.once = false};

@@ -44,13 +44,15 @@ void Optimizer::add_param_group(ParamGroup group) {
   }
   group.options.insert(defaults_.begin(), defaults_.end());
   for (const auto& [option, value] : group.options) {
+    check(std::isfinite(value), name_, "{} must be finite; got {}.", option, value);
     check(value >= 0, name_, "{} must not be negative; got {}.", option, value);
     check(!option.starts_with("beta") || value < 1, name_, "{} must lie in [0, 1); got {}.", option, value);
   }
-  check(group.options.count("nesterov") == 0 || group.options["nesterov"] == 0 ||
-            (group.options["momentum"] > 0 && group.options["dampening"] == 0),
-        name_, "nesterov needs momentum and no dampening; got momentum {} and dampening {}.", group.options["momentum"],
-        group.options["dampening"]);
+  if (const auto nesterov = group.options.find("nesterov"); nesterov != group.options.end() && nesterov->second != 0) {
+    const double momentum = group.options.at("momentum"), dampening = group.options.at("dampening");
+    check(momentum > 0 && dampening == 0, name_,
+          "nesterov needs momentum and no dampening; got momentum {} and dampening {}.", momentum, dampening);
+  }
   state_.resize(state_.size() + group.params.size());
   groups_.push_back(std::move(group));
 }
@@ -87,7 +89,7 @@ void Optimizer::zero_grad() {
 double Optimizer::lr() const { return groups_.front().options.at("lr"); }
 
 void Optimizer::set_lr(double lr) {
-  check(lr >= 0, name_, "lr must not be negative; got {}.", lr);
+  check(lr >= 0 && std::isfinite(lr), name_, "lr must be finite and not negative; got {}.", lr);
   for (ParamGroup& group : groups_) group.options["lr"] = lr;
 }
 

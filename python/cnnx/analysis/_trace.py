@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from typing import Any, cast
 
 from .. import _core
 from .._arguments import check_input_shape, check_module
+from .._copies import copy_model
 from .._core import Device, Module, Tensor
+from .._inputs import input_dtype
 from .._modes import no_grad
 
 Shape = tuple[int, ...]
@@ -32,12 +33,7 @@ def meta_copy(model: Module) -> Module:
             memo[id(tensor)] = _core.empty(
                 tensor.shape, dtype=tensor.dtype, device="meta", requires_grad=tensor.requires_grad
             )
-    return copy.deepcopy(model, memo)
-
-
-def input_dtype(model: Module) -> Any:
-    """The dtype of the parameters, float32 for a model without any."""
-    return next((p.dtype for p in model.parameters()), _core.float32)
+    return copy_model(model, memo)
 
 
 def shape_of(tensor: Tensor) -> Shape:

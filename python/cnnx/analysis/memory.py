@@ -9,8 +9,9 @@ from typing import Any
 from .. import _core, functional, optim
 from .._arguments import check_input_shape, check_integer, check_module, describe
 from .._core import Module, Tensor
+from .._inputs import input_dtype
 from .._modes import no_grad
-from ._trace import BATCH, OPTIMIZER, dry_run, input_dtype, meta_copy, shape_of
+from ._trace import BATCH, OPTIMIZER, dry_run, meta_copy, shape_of
 from ._units import format_bytes, parse_bytes
 
 __all__ = ["MemoryReport", "memory_report", "suggest_batch_size"]

@@ -263,9 +263,9 @@ class _Follower:
         elif call.type == "Concat":
             result = _join(call.path, [self.of_call[id(inner)] for inner in call.calls])
         elif call.type == "Residual":
-            is_shortcut = [inner.path.rsplit(".", 1)[-1] == "downsample" for inner in call.calls]
-            ends = {on: self.of_call[id(inner)] for inner, on in zip(call.calls, is_shortcut, strict=True)}
-            result = _join(call.path, [ends.get(False, field), ends.get(True, field)])
+            first = int("downsample" in dict(call.module.named_children()))  # a shortcut is called before the body
+            fields = [self.of_call[id(inner)] for inner in call.calls]
+            result = _join(call.path, [*(fields[:first] or [field]), *(fields[first:][-1:] or [field])])
         else:
             result = None
         if result is None:

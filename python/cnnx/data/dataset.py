@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = ["ArrayDataset", "Dataset", "Images", "Labels", "Subset", "digits", "fetch", "random_split"]
+
+_MOST_CLASSES = 2**20  # that get numbers for names
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -48,7 +50,7 @@ class ArrayDataset:
 
     Args:
         images: (N, C, H, W), or (N, H, W) for one channel. Integers are divided by 255.
-        labels: N class numbers.
+        labels: N class numbers, from 0.
         classes: the classes' names; default: "0", "1", ...
 
     Raises:
@@ -81,12 +83,16 @@ class ArrayDataset:
             )
         if numbers.size and numbers.min() < 0:
             raise ValueError(f"[ArrayDataset] labels must not be negative; got {numbers.min()}.")
-        self.images: Images = np.ascontiguousarray(pixels, np.float32)
-        self.labels: Labels = np.ascontiguousarray(numbers, np.int64)
-        count = int(self.labels.max()) + 1 if self.labels.size else 0
+        count = int(numbers.max()) + 1 if numbers.size else 0
+        if classes is None and count > _MOST_CLASSES:
+            raise ValueError(
+                f"[ArrayDataset] labels must be below {_MOST_CLASSES:,}; got {count - 1}. Number the classes from 0."
+            )
         self.classes = list(classes) if classes is not None else [str(i) for i in range(count)]
         if count > len(self.classes):
             raise ValueError(f"[ArrayDataset] label {count - 1} has no name among the {len(self.classes)} classes.")
+        self.images: Images = np.ascontiguousarray(pixels, np.float32)
+        self.labels: Labels = np.ascontiguousarray(numbers, np.int64)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -141,13 +147,21 @@ class Subset:
         return fetch(self.dataset, self.indices[indices])
 
 
-def fetch(dataset: Dataset, indices: npt.NDArray[np.int64]) -> tuple[Images, Labels]:
-    """A batch of any dataset."""
+def fetch(
+    dataset: Dataset, indices: npt.NDArray[np.int64], check: Callable[[], None] = lambda: None
+) -> tuple[Images, Labels]:
+    """A batch of any dataset; `check` is called before each image of those without batches of their own."""
+    while isinstance(dataset, Subset) and type(dataset) is Subset:
+        indices = dataset.indices[indices]
+        dataset = dataset.dataset
     batch = getattr(dataset, "batch", None)
     if batch is not None:
         images, labels = batch(indices)
         return images, labels
-    items = [dataset[int(i)] for i in indices]
+    items = []
+    for i in indices:
+        check()
+        items.append(dataset[int(i)])
     images = np.stack([np.asarray(image, np.float32) for image, _ in items])
     return images, np.array([label for _, label in items], np.int64)
 

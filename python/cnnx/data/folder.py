@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import as_integer, check_integer, check_names
 from .dataset import Images, Labels
 
 if TYPE_CHECKING:
@@ -20,10 +22,23 @@ __all__ = ["ImageFolder", "load_image"]
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _MAX_SIDE = 128  # of images whose size nobody gave
+_MOST_PIXELS = 65_535  # of a side, as in JPEG
+
+
+def _check_size(op: str, size: Any) -> tuple[int, int] | None:
+    """(height, width); one number stands for both."""
+    if size is None:
+        return None
+    sides = [as_integer(side) for side in (size if isinstance(size, Iterable) else (size, size))]
+    if len(sides) != 2 or not all(side is not None and 1 <= side <= _MOST_PIXELS for side in sides):
+        raise ValueError(
+            f"[{op}] size must be (height, width) or one number for both, from 1 to {_MOST_PIXELS}; got {size!r}."
+        )
+    return sides[0] or 0, sides[1] or 0
 
 
 def load_image(
-    path: str | os.PathLike[str], channels: int = 3, size: tuple[int, int] | None = None
+    path: str | os.PathLike[str], channels: int = 3, size: int | tuple[int, int] | None = None
 ) -> npt.NDArray[np.uint8]:
     """Reads an image file.
 
@@ -31,14 +46,14 @@ def load_image(
         path: a PNG, JPEG or other file that Pillow reads. Its orientation tag is obeyed; transparency is dropped; grey
             values of 16 bits are scaled to 8.
         channels: 3 for colour, 1 for grey.
-        size: (height, width) to resize to.
+        size: (height, width) to resize to, or one number for both.
 
     Returns:
         uint8 (channels, H, W).
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, or a broken one; names the path.
+        ValueError: if it is not an image, a broken one, or one of 32-bit values, whose range is not known; names the path.
 
     Example:
         >>> import tempfile
@@ -53,9 +68,10 @@ def load_image(
 
     if channels not in (1, 3):
         raise ValueError(f"[load_image] channels must be 1 or 3; got {channels}.")
+    size = _check_size("load_image", size)
     try:
         with Image.open(path) as file:
-            image = _eight_bits(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+            image = _eight_bits(ImageOps.exif_transpose(file), file.format).convert("L" if channels == 1 else "RGB")
             if size is not None and image.size != (size[1], size[0]):
                 image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
@@ -68,13 +84,15 @@ def load_image(
     return np.ascontiguousarray(pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
-def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+def _eight_bits(image: PIL.Image.Image, file_format: str | None) -> PIL.Image.Image:
     """Scales 16-bit grey values to 8 bits, where Pillow's own conversion would turn everything above 255 white."""
     from PIL import Image
 
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
-        return image
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its values have 32 bits, whose range is not known. Save it with 8 or 16 bits.")
+    return image
 
 
 def _inspect(path: Path) -> tuple[tuple[int, int], bool] | str:
@@ -84,7 +102,7 @@ def _inspect(path: Path) -> tuple[tuple[int, int], bool] | str:
     try:
         with Image.open(path) as file:
             grey = file.mode in ("1", "L", "I", "F", "LA") or file.mode.startswith("I;16")
-            image = ImageOps.exif_transpose(file)
+            image = _eight_bits(ImageOps.exif_transpose(file), file.format)
             image.load()
             return (image.height, image.width), grey
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
@@ -99,7 +117,7 @@ class ImageFolder:
 
     Args:
         root: the folder. Classes are its sub-folders in alphabetical order; images may lie deeper.
-        size: (height, width) to which all images are resized; default: the most common size, scaled down to at most 128
+        size: (height, width) to which all images are resized, or one number for both; default: the most common size, scaled down to at most 128
             pixels on the longer side.
         channels: 1 for grey, 3 for colour; default: 1 if all images are grey.
         classes: names of the classes in order, for a folder that is to be used with a model trained on another; default:
@@ -132,7 +150,7 @@ class ImageFolder:
     def __init__(
         self,
         root: str | os.PathLike[str],
-        size: tuple[int, int] | None = None,
+        size: int | tuple[int, int] | None = None,
         channels: int | None = None,
         classes: list[str] | None = None,
         cache_bytes: int = 1 << 30,
@@ -142,7 +160,9 @@ class ImageFolder:
             raise FileNotFoundError(f"[ImageFolder] there is no folder {self.root}.")
         if channels not in (None, 1, 3):
             raise ValueError(f"[ImageFolder] channels must be 1 or 3; got {channels}.")
-        self.classes = self._find_classes(classes)
+        size = _check_size("ImageFolder", size)
+        cache_bytes = check_integer("ImageFolder", "cache_bytes", cache_bytes, 0, 2**63 - 1)
+        self.classes = self._find_classes(None if classes is None else check_names("ImageFolder", "classes", classes))
         found = [(path, label) for label, name in enumerate(self.classes) for path in self._images_in(name)]
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
             inspected = list(pool.map(_inspect, [path for path, _ in found]))

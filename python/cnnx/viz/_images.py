@@ -9,7 +9,7 @@ import numpy as np
 from .. import _core
 from .._arguments import check_module
 from .._core import Module, Tensor
-from ..analysis._trace import input_dtype
+from .._inputs import input_dtype
 from ._figure import Array
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, for torchvision's weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from .. import _core
 from .._arguments import check_integer, check_names
+from .._copies import copy_model
 from .._core import Module, Tensor
 from .._modes import no_grad
 from ._figure import BLUE, Array, bare, draw, literal, new_figure
@@ -29,7 +29,7 @@ def evaluation_copy(model: Module) -> Module:
     """A copy in evaluation mode that shares all values: it can run without a trace in the model."""
     tensors = [*model.parameters(), *model.buffers()]  # kept, for their ids' sake
     memo: dict[int, Any] = {id(tensor): tensor.detach() for tensor in tensors}
-    return copy.deepcopy(model, memo).eval()
+    return copy_model(model, memo).eval()
 
 
 class _Outputs:
