@@ -24,6 +24,18 @@ TensorOptions options_of(const DTypeArg& dtype, const std::optional<DeviceArg>& 
   return {dtype.value, device ? device->value : Device(), requires_grad};
 }
 
+Tensor filled(const Shape& shape, Scalar fill_value, const std::optional<DTypeArg>& dtype,
+              const std::optional<DeviceArg>& device, bool requires_grad) {
+  return full(shape, fill_value, options_of(dtype.value_or(DTypeArg{fill_value.dtype()}), device, requires_grad));
+}
+
+Tensor range(Scalar start, std::optional<Scalar> stop, Scalar step, const std::optional<DTypeArg>& dtype,
+             const std::optional<DeviceArg>& device, bool requires_grad) {
+  const Scalar first = stop ? start : 0, last = stop.value_or(start);
+  const DTypeArg natural{std::max({DType::kInt64, first.dtype(), last.dtype(), step.dtype()})};
+  return arange(first, last, step, options_of(dtype.value_or(natural), device, requires_grad));
+}
+
 }  // namespace
 
 void bind_creation(py::module_& m) {
@@ -129,47 +141,43 @@ Example:
     >>> cnnx.empty(2, 3).shape
     (2, 3)
 )");
-  m.def(
-      "full",
-      [](const Shape& shape, double value, const DTypeArg& dtype, const std::optional<DeviceArg>& device,
-         bool requires_grad) { return full(shape, value, options_of(dtype, device, requires_grad)); },
-      py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = DTypeArg{},
-      py::arg("device") = py::none(), py::arg("requires_grad") = false,
-      R"(A tensor filled with one value.
+  m.def("full", filled, py::arg("shape"), py::arg("fill_value"), py::kw_only(), py::arg("dtype") = py::none(),
+        py::arg("device") = py::none(), py::arg("requires_grad") = false, NoGil(),
+        R"(A tensor filled with one value.
 
 Args:
     shape: axis lengths.
     fill_value: the value.
-    dtype: of the values.
+    dtype: of the values; None for that of fill_value: bool, int64 or float32.
     device: "cpu" or "meta".
     requires_grad: record operations on it for backward().
+
+Raises:
+    ValueError: for one that does not fit int64.
 
 Example:
     >>> import cnnx
     >>> cnnx.full((2,), 7.0).tolist()
     [7.0, 7.0]
 )");
-  m.def(
-      "arange",
-      [](double start, std::optional<double> stop, double step, const DTypeArg& dtype) {
-        return stop ? arange(start, *stop, step, {dtype.value}) : arange(0, start, step, {dtype.value});
-      },
-      py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, py::kw_only(),
-      py::arg("dtype") = DTypeArg{DType::kInt64},
-      R"(Evenly spaced values.
+  m.def("arange", range, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = Scalar(1), py::kw_only(),
+        py::arg("dtype") = py::none(), py::arg("device") = py::none(), py::arg("requires_grad") = false, NoGil(),
+        R"(Evenly spaced values.
 
 Args:
     start: the first value; alone, where to stop, beginning with 0.
     stop: where to stop; not included.
     step: from one value to the next.
-    dtype: of the values.
+    dtype: of the values; None for int64 if all three numbers are integers, else float32.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
 
 Raises:
     ValueError: for a step of 0.
 
 Example:
     >>> import cnnx
-    >>> cnnx.arange(3).tolist(), cnnx.arange(0, 1, 0.25, dtype="float32").tolist()
+    >>> cnnx.arange(3).tolist(), cnnx.arange(0, 1, 0.25).tolist()
     ([0, 1, 2], [0.0, 0.25, 0.5, 0.75])
 )");
   m.def("from_numpy", share_array, py::arg("array"),

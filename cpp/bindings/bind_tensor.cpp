@@ -13,7 +13,7 @@ namespace {
 /// Python's number, NumPy array or nested list as a tensor to compute with x; undefined if it is none of these.
 Tensor operand(const Tensor& x, py::handle other) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
-  if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>() ? 1 : 0, {x.dtype(), x.device()});
+  if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>(), {x.dtype(), x.device()});
   if (PyLong_Check(other.ptr())) {
     if (is_floating(x.dtype())) {
       const double value = PyLong_AsDouble(other.ptr());
@@ -22,9 +22,7 @@ Tensor operand(const Tensor& x, py::handle other) {
     }
     int64_t value = 0;
     load_integer(other, value);
-    Tensor scalar = empty({}, {DType::kInt64});
-    *scalar.data<int64_t>() = value;
-    return scalar.to(x.device());
+    return full({}, value, {DType::kInt64, x.device()});
   }
   if (PyFloat_Check(other.ptr())) {
     return full({}, other.cast<double>(), {is_floating(x.dtype()) ? x.dtype() : DType::kFloat32, x.device()});
@@ -121,9 +119,7 @@ Tensor get_item(const Tensor& x, const py::object& key) {
     if (PySlice_Unpack(key.ptr(), &start, &stop, &step) < 0) throw py::error_already_set();
     if (x.rank() == 0) throw std::out_of_range("[index] a tensor without axes cannot be sliced. Use item().");
     const Py_ssize_t count = PySlice_AdjustIndices(x.size(0), &start, &stop, step);
-    if (step < 0)
-      return x.index_rows(arange(static_cast<double>(start), static_cast<double>(start + count * step),
-                                 static_cast<double>(step), {DType::kInt64}));
+    if (step < 0) return x.index_rows(arange(start, start + count * step, step, {DType::kInt64}));
     return x.slice(start, stop, step);
   }
   Tensor rows;
@@ -361,7 +357,7 @@ void bind_values(Class& cls) {
           "abs", [](const Tensor& x) { return cnnx::abs(x); }, NoGil(), "Element-wise absolute value.")
       .def(
           "clip",
-          [](const Tensor& x, std::optional<double> low, std::optional<double> high) { return clip(x, low, high); },
+          [](const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) { return clip(x, low, high); },
           py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(), "Element-wise limit to [min, max].")
       .def("item", item_of, "The single value as a Python number.")
       .def(
@@ -445,7 +441,7 @@ void bind_exchange(Class& cls) {
           py::arg("source"), "Overwrites the values in place with those of a tensor of the same shape.")
       .def(
           "fill_",
-          [](py::object self, double value) {
+          [](py::object self, Scalar value) {
             self.cast<Tensor&>().fill_(value);
             return self;
           },

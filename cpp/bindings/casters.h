@@ -2,7 +2,7 @@
 //
 // Pair: int or (h, w). Scale: float or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit
 // and Reduction: their names. DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name.
-// Shape: int or a sequence of ints.
+// Shape: int or a sequence of ints. Scalar: a number.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -29,6 +29,23 @@ inline bool load_integer(py::handle source, int64_t& value) {
     PyErr_Clear();
     throw py::value_error("[argument] integers must fit 64 bits; got " + std::string(py::str(index)) + ".");
   }
+  return true;
+}
+
+/// A number; false for anything else. Integers and booleans are exact, those beyond 64 bits are rounded.
+inline bool load_scalar(py::handle source, Scalar& value) {
+  if (!source) return false;
+  if (PyBool_Check(source.ptr())) return value = source.ptr() == Py_True, true;
+  if (PyIndex_Check(source.ptr())) {
+    int beyond = 1;
+    const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(source.ptr()));
+    const long long integer = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &beyond) : 0;
+    PyErr_Clear();
+    if (beyond == 0) return value = integer, true;
+  }
+  py::detail::make_caster<double> real;
+  if (!real.load(source, true)) return false;
+  value = static_cast<double>(real);
   return true;
 }
 
@@ -91,6 +108,16 @@ struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tenso
     const handle made = type_caster_base<cnnx::Tensor>::cast(tensor, return_value_policy::copy, parent);
     known = made.ptr();
     return made;
+  }
+};
+
+template <>
+struct type_caster<cnnx::Scalar> {
+  PYBIND11_TYPE_CASTER(cnnx::Scalar, const_name("typing.SupportsFloat | typing.SupportsIndex"));
+  bool load(handle source, bool) { return cnnx::bindings::load_scalar(source, value); }
+  static handle cast(const cnnx::Scalar& number, return_value_policy, handle) {
+    return number.is_integer() ? pybind11::int_(number.as<int64_t>()).release()
+                               : pybind11::float_(number.as<double>()).release();
   }
 };
 

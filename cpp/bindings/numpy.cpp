@@ -39,6 +39,11 @@ Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
   const DType target = dtype.value_or(natural_dtype(array));
   natural_dtype(array);  // refuses text, objects, complex numbers
   const auto numpy = py::module_::import("numpy");
+  if (target == DType::kInt64 && array.dtype().kind() == 'u' && array.dtype().itemsize() == 8 && array.size() > 0) {
+    const auto largest = array.attr("max")().cast<uint64_t>();
+    if (largest > INT64_MAX)
+      throw py::value_error("[tensor] integers must fit int64; got " + std::to_string(largest) + ".");
+  }
   const py::array converted = numpy.attr("ascontiguousarray")(array, numpy_dtype(target));
   Tensor result = empty(shape_of(array), {target});
   if (converted.nbytes() > 0) std::memcpy(result.raw_data(), converted.data(), static_cast<size_t>(converted.nbytes()));

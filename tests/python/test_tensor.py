@@ -42,13 +42,47 @@ def test_tensor_infers_dtypes(data, dtype, shape):
 def test_creation_functions():
     assert cnnx.zeros(2, 3).tolist() == cnnx.zeros((2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert cnnx.ones(2, dtype="int64").tolist() == [1, 1]
-    assert cnnx.full((2,), 7).tolist() == [7, 7]
-    assert cnnx.arange(3).tolist() == [0, 1, 2]
-    assert cnnx.arange(1, 2, 0.5, dtype="float32").tolist() == [1, 1.5]
     assert cnnx.zeros((), dtype=np.float64).dtype == cnnx.float64
     assert cnnx.randn(100, 100).numpy().std() == pytest.approx(1, abs=0.05)
     values = cnnx.rand(10000).numpy()
     assert 0 <= values.min() < 0.01 < 0.99 < values.max() < 1
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "args", "dtype"),
+    [
+        ("arange", (3,), None),
+        ("arange", (1, 9, 3), None),
+        ("arange", (5, -5, -3), None),
+        ("arange", (0, 1, 0.25), None),
+        ("arange", (3.0,), None),
+        ("arange", (np.int64(1), np.int64(4)), None),
+        ("arange", (0, np.float64(1.5), 0.5), None),
+        ("arange", (0, 1, 0.25), "float64"),
+        ("arange", (2**53 + 1, 2**53 + 4), None),
+        ("full", ((2,), 7), None),
+        ("full", ((2,), 7.0), None),
+        ("full", ((2,), True), None),
+        ("full", ((2,), 7), "float32"),
+        ("full", ((2,), 2**63 - 1), None),
+        ("full", ((), -(2**53) - 1), None),
+    ],
+)
+def test_values_and_dtypes_of_filled_tensors_are_torchs(name, args, dtype):
+    import torch
+
+    ours = getattr(cnnx, name)(*args, dtype=dtype)
+    theirs = getattr(torch, name)(*args, dtype=dtype and getattr(torch, dtype))
+    assert f"torch.{ours.dtype}" == str(theirs.dtype)
+    assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize(
+    "args", [(2, 1), (-(2**63), 2**63 - 1, 2**62), (2**63 - 1, -(2**63), -(2**62) - 1), (5, 5, -1)]
+)
+def test_arange_of_integers_is_pythons_range(args):
+    assert cnnx.arange(*args).tolist() == list(range(*args))
 
 
 def test_seed_repeats():
@@ -230,6 +264,46 @@ def test_integers():
     assert abs(x).tolist() == [5, 3]
     assert x.sum().item() == 2
     assert cnnx.tensor([2**60, 1]).sum().item() == 2**60 + 1
+
+
+_LARGE = 2**53 + 1  # no double
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda x: x, _LARGE),
+        (lambda x: -x, -_LARGE),
+        (lambda x: abs(-1 * x), _LARGE),
+        (lambda x: cnnx.functional.relu(x), _LARGE),
+        (lambda x: cnnx.clip(x, 0), _LARGE),
+        (lambda x: cnnx.clip(x * 4, -1, _LARGE), _LARGE),
+        (lambda x: x + 2 - 1, _LARGE + 1),
+        (lambda x: 3 * x, 3 * _LARGE),
+        (lambda x: x**1, _LARGE),
+        (lambda x: x.max(), _LARGE),
+        (lambda x: x.fill_(_LARGE + 2), _LARGE + 2),
+        (lambda x: cnnx.pad(x * 0, [1, 0], _LARGE)[0], _LARGE),
+        (lambda x: x == _LARGE + 1, False),
+        (lambda x: x < _LARGE + 1, True),
+        (lambda x: x <= _LARGE - 1, False),
+    ],
+)
+def test_large_integers_are_exact(call, expected):
+    result = call(cnnx.tensor([_LARGE]))
+    assert result.dtype == ("bool" if isinstance(expected, bool) else "int64")
+    assert result.item() == expected
+
+
+def test_functions_of_integers():
+    values = [-(2**63), -3, 0, 5, 2**63 - 1]
+    x = cnnx.tensor(values)
+    assert (-x).tolist() == [-(2**63), 3, 0, -5, 1 - 2**63]
+    assert abs(x).tolist() == [-(2**63), 3, 0, 5, 2**63 - 1]
+    assert cnnx.functional.relu(x).tolist() == [0, 0, 0, 5, 2**63 - 1]
+    assert cnnx.clip(x, -1, 2).tolist() == [-1, -1, 0, 2, 2]
+    assert cnnx.clip(x[1:4], 0.5).tolist() == [0.5, 0.5, 5]
+    assert cnnx.clip(cnnx.tensor([True]), 0, 3).dtype == "int64"
 
 
 # ---- Functions, reductions, shapes -----------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ Tensor BatchNorm2d::forward(const Tensor& x, const Tensor& residual, bool relu) 
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"), options, {residual, relu});
   if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined() && !is_recomputing()) {
     const NoGradGuard no_grad;
-    count.copy_(count + 1.0);
+    count.copy_(count + 1);
   }
   return y;
 }

@@ -73,9 +73,10 @@ Tensor& Tensor::copy_(const Tensor& source) {
   return *this;
 }
 
-Tensor& Tensor::fill_(double value) {
+Tensor& Tensor::fill_(Scalar value) {
   check_writable("fill_", *this);
-  check(dtype() != DType::kInt64 || std::abs(value) < 0x1p63, "fill_", "the value must fit int64; got {}.", value);
+  check(dtype() != DType::kInt64 || value.is_integer() || std::abs(value.as<double>()) < 0x1p63, "fill_",
+        "the value must fit int64; got {}.", value.as<double>());
   kernels<CastKernels>(device()).fill(numel(), dtype(), value, raw_data());
   impl_->storage->bump_version();
   return *this;

@@ -688,9 +688,11 @@ def add_relu(a: Tensor, b: Tensor) -> Tensor: ...
 def arange(
     start: typing.SupportsFloat | typing.SupportsIndex,
     stop: typing.SupportsFloat | typing.SupportsIndex | None = None,
-    step: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    step: typing.SupportsFloat | typing.SupportsIndex = 1,
     *,
-    dtype: DType | str = ...,
+    dtype: DType | str | None = None,
+    device: Device | str | None = None,
+    requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def autotune_choices() -> list[typing.Any]: ...
 def avg_pool2d(
@@ -777,7 +779,7 @@ def full(
     shape: int | typing.Sequence[int],
     fill_value: typing.SupportsFloat | typing.SupportsIndex,
     *,
-    dtype: DType | str = ...,
+    dtype: DType | str | None = None,
     device: Device | str | None = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import cnnx
 import cnnx.functional as F
 
@@ -178,6 +180,15 @@ CASES: list[Case] = [
     (lambda: cnnx.zeros(0).max(), ValueError, "no value to take"),
     (lambda: cnnx.tensor("text"), TypeError, "[tensor] expected numbers or booleans"),
     (lambda: cnnx.tensor([1 + 2j]), TypeError, "[tensor] expected numbers or booleans"),
+    (
+        lambda: cnnx.tensor([2**63]),
+        ValueError,
+        "[tensor] integers must fit int64; got 9223372036854775808.",
+    ),
+    (lambda: cnnx.from_numpy(np.array([2**64 - 1], ">u8")), ValueError, "[tensor] integers must fit int64"),
+    (lambda: cnnx.tensor([1]) + np.uint64(2**63), ValueError, "[tensor] integers must fit int64"),
+    (lambda: cnnx.full((1,), 2**63, dtype="int64"), ValueError, "[fill_] the value must fit int64; got 9.22337e+18."),
+    (lambda: cnnx.full((1,), 1, requires_grad=True), ValueError, "[requires_grad] only float32 and float64"),
     (
         lambda: cnnx.tensor([1.0], dtype="float128"),
         ValueError,
