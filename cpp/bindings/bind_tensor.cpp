@@ -47,11 +47,22 @@ py::object apply_binary(BinaryFn fn, const Tensor& x, py::handle other, bool ref
   return py::cast(std::move(result));
 }
 
+/// Refuses results that x cannot hold: fractions among integers, numbers among booleans.
+void check_holds(const Tensor& x, const Tensor& y, bool divides) {
+  const auto kind = [](DType dtype) { return is_floating(dtype) ? DType::kFloat32 : dtype; };
+  const DType wanted = divides ? DType::kFloat32 : kind(y.dtype());
+  if (wanted <= kind(x.dtype())) return;
+  const std::string ours(dtype_name(x.dtype())), theirs(dtype_name(wanted));
+  throw std::invalid_argument("[in-place] a tensor of " + ours + " cannot hold a " + theirs +
+                              " result. Write x = x op y, or convert the tensor with .to(\"" + theirs + "\") before.");
+}
+
 /// x op= other: in place where no gradient is involved, else a new tensor (a leaf that requires one is refused).
 py::object apply_in_place(BinaryFn fn, py::object self, py::handle other) {
   auto& x = self.cast<Tensor&>();
   const Tensor y = operand(x, other);
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  check_holds(x, y, fn == div);
   if (is_grad_enabled() && x.requires_grad() && x.is_leaf()) {
     throw std::runtime_error(
         "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
@@ -315,6 +326,11 @@ void bind_shape_methods(Class& cls) {
              const Tensor source = operand(x, value);
              if (!source.defined())
                throw py::type_error("expected numbers; got " + py::repr(value).cast<std::string>());
+             if (is_grad_enabled() && source.requires_grad()) {
+               throw std::runtime_error(
+                   "[setitem] writing in place is not recorded, so no gradient would reach the value. Build the result "
+                   "with concat or by arithmetic, or assign value.detach().");
+             }
              Tensor changed = x.detach().clone();
              array_from_tensor(changed)[key] = array_from_tensor(source);
              x.copy_(changed);

@@ -211,6 +211,19 @@ def test_rows_masks_and_iteration():
     assert t.tolist() == [[0, 1], [0, 0], [4, 5]]
 
 
+@pytest.mark.parametrize("write", [lambda t, v: operator.setitem(t, slice(0, 2), v), cnnx.Tensor.copy_])
+def test_writes_lose_no_gradient(write):
+    w = cnnx.ones(2, requires_grad=True)
+    t = cnnx.zeros(2)
+    with pytest.raises(RuntimeError, match=r"is not recorded, so no gradient would reach"):
+        write(t, w * 2)
+    assert t.tolist() == [0, 0]
+    write(t, (w * 2).detach())
+    with cnnx.no_grad():
+        write(t, w * 3)
+    assert t.tolist() == [3, 3]
+
+
 # ---- Arithmetic ----------------------------------------------------------------------------------------------------------
 _shapes = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4)
 
@@ -304,6 +317,37 @@ def test_functions_of_integers():
     assert cnnx.clip(x, -1, 2).tolist() == [-1, -1, 0, 2, 2]
     assert cnnx.clip(x[1:4], 0.5).tolist() == [0.5, 0.5, 5]
     assert cnnx.clip(cnnx.tensor([True]), 0, 3).dtype == "int64"
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv"])
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32", "float64"])
+@pytest.mark.parametrize("other", [2, 0.5, "bool", "int64", "float32", "float64"])
+def test_in_place_results_must_fit_as_in_torch(name, dtype, other):
+    import torch
+
+    if dtype == other == "bool" or (dtype == "bool" and other == 2):
+        pytest.skip("torch has other arithmetic of booleans")
+    ours, theirs = cnnx.ones(3, dtype=dtype), torch.ones(3, dtype=getattr(torch, dtype))
+    ours_other, theirs_other = (
+        (cnnx.ones(3, dtype=other), torch.ones(3, dtype=getattr(torch, other)))
+        if isinstance(other, str)
+        else (other, other)
+    )
+    fn = getattr(operator, name)
+    try:
+        expected = fn(theirs, theirs_other)
+    except RuntimeError as error:
+        if "cast" not in str(error):
+            pytest.skip("torch has no such operation of booleans")
+        with pytest.raises(ValueError, match=rf"\[in-place\] a tensor of {dtype} cannot hold a \w+ result"):
+            fn(ours, ours_other)
+        assert ours.tolist() == [1, 1, 1]
+    else:
+        result = fn(ours, ours_other)
+        assert result is ours
+        assert ours.dtype == dtype
+        assert ours.tolist() == expected.tolist()
 
 
 # ---- Functions, reductions, shapes -----------------------------------------------------------------------------------------

@@ -374,7 +374,7 @@ Module::LoadResult Module::load_state_dict(const StateDict& state, bool strict) 
   }
   for (auto& [target, source] : copies) {
     const bool same = target.raw_data() == source->raw_data() && target.dtype() == source->dtype();
-    if (!same) target.copy_(*source);
+    if (!same) target.copy_(source->detach());
   }
   return result;
 }

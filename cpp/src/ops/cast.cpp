@@ -63,6 +63,9 @@ Tensor& Tensor::copy_(const Tensor& source) {
   check_writable("copy_", *this);
   check(source.defined() && source.shape() == shape(), "copy_", "expected a source of shape {}; got {}.", shape(),
         source.defined() ? source.shape() : Shape());
+  check<std::runtime_error>(!is_grad_enabled() || !source.requires_grad(), "copy_",
+                            "writing in place is not recorded, so no gradient would reach the source. Copy "
+                            "source.detach(), or do it under no_grad().");
   const bool crosses = source.device() != device() && (source.device().is_cuda() || device().is_cuda());
   const Tensor here = crosses ? source.detach().to(device()) : source;
   check_same_device("copy_", *this, here);

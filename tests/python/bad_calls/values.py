@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 import cnnx
@@ -189,6 +191,17 @@ CASES: list[Case] = [
     (lambda: cnnx.tensor([1]) + np.uint64(2**63), ValueError, "[tensor] integers must fit int64"),
     (lambda: cnnx.full((1,), 2**63, dtype="int64"), ValueError, "[fill_] the value must fit int64; got 9.22337e+18."),
     (lambda: cnnx.full((1,), 1, requires_grad=True), ValueError, "[requires_grad] only float32 and float64"),
+    (
+        lambda: operator.iadd(cnnx.tensor([1]), cnnx.ones(1, requires_grad=True)),
+        ValueError,
+        "[in-place] a tensor of int64 cannot hold a float32 result. Write x = x op y, or convert the tensor with "
+        '.to("float32") before.',
+    ),
+    (
+        lambda: operator.iadd(cnnx.tensor([True]), 2),
+        ValueError,
+        "[in-place] a tensor of bool cannot hold a int64 result.",
+    ),
     (
         lambda: cnnx.tensor([1.0], dtype="float128"),
         ValueError,
