@@ -291,7 +291,8 @@ Args:
 Returns:
     The module itself.
 )")
-      .def("zero_grad", &Module::zero_grad, "Drops the gradients of all parameters.")
+      .def("zero_grad", &Module::zero_grad, py::arg("set_to_none") = true, NoGil(),
+           "Drops the gradients of all parameters: they become None; or zeros, with set_to_none=False.")
       .def(
           "requires_grad_",
           [](py::object self, bool on) {

@@ -38,6 +38,20 @@ std::shared_ptr<void> held(const py::object& object) {
           }};
 }
 
+/// While one lives, this thread records operations, under no_grad, too.
+struct RecordingGuard {
+  RecordingGuard() { set_grad_enabled(true); }
+  ~RecordingGuard() { set_grad_enabled(was_recording); }
+  const bool was_recording = is_grad_enabled();
+};
+
+/// The result of a step's closure, None without one.
+py::object loss_of(const py::object& closure) {
+  if (closure.is_none()) return closure;
+  const RecordingGuard recording;
+  return closure();
+}
+
 /// What a captured function sets, its runs would not set again.
 void refuse_in_capture() {
   if (is_capturing()) {
@@ -48,6 +62,8 @@ void refuse_in_capture() {
 }
 
 void set_option(std::map<std::string, double>& options, const std::string& name, const py::handle& value) {
+  if (name == "beta1" || name == "beta2")
+    throw py::value_error("[optim] unknown option \"" + name + "\". The pair is called \"betas\".");
   try {
     if (name == "betas") {
       std::tie(options["beta1"], options["beta2"]) = value.cast<std::pair<double, double>>();
@@ -91,6 +107,8 @@ std::vector<ParamGroup> groups_of(const py::object& params) {
           for (const py::handle param : value) group.params.push_back(param.cast<Tensor>());
         }
       }
+      if (!item.contains("params"))
+        throw py::value_error("[optim] a group needs \"params\"; got " + py::repr(item).cast<std::string>() + ".");
       groups.push_back(std::move(group));
     } else if (py::isinstance<Tensor>(item)) {
       plain.params.push_back(item.cast<Tensor>());
@@ -137,7 +155,7 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
   }
   const auto given = dict["param_groups"].cast<std::vector<py::dict>>();
   std::deque<ParamGroup>& groups = optimizer.param_groups();
-  std::vector<std::map<std::string, double>> options;
+  std::vector<ParamGroup> changed;
   if (given.size() != groups.size()) {
     throw py::value_error("[optim] the state has " + std::to_string(given.size()) +
                           " parameter groups; the optimizer has " + std::to_string(groups.size()) + ".");
@@ -147,12 +165,13 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
       throw py::value_error("[optim] group " + std::to_string(i) +
                             " of the state has another number of parameters than the optimizer's.");
     }
-    options.push_back(groups[i].options);
+    changed.push_back({{}, groups[i].options});
+    auto& options = changed.back().options;
     for (const auto& [key, value] : given[i]) {
       const auto name = key.cast<std::string>();
-      const bool known = name == "betas" ? options.back().count("beta1") > 0 : options.back().count(name) > 0;
-      if (known) set_option(options.back(), name, value);
+      if (options.count(name == "betas" ? "beta1" : name) > 0) set_option(options, name, value);
     }
+    changed.back().check_options("optim");
   }
   std::vector<Optimizer::State> state(optimizer.state().size());
   for (const auto& [key, value] : dict["state"].cast<py::dict>()) {
@@ -165,7 +184,7 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
   const auto locked = lock(optimizer);
   optimizer.set_state(std::move(state));
   for (size_t i = 0; i < groups.size(); ++i) {
-    for (const auto& [name, value] : options[i]) groups[i].options[name] = value;
+    for (const auto& [name, value] : changed[i].options) groups[i].options[name] = value;
   }
 }
 
@@ -199,7 +218,10 @@ Example:
             get_option(group, name);  // refuses unknown names
             if (name == "params") throw py::value_error("[optim] parameters are added with add_param_group.");
             refuse_in_capture();
-            set_option(group.options, name, value);
+            ParamGroup changed{{}, group.options};
+            set_option(changed.options, name, value);
+            changed.check_options("optim");
+            for (const auto& [option, number] : changed.options) group.options[option] = number;
           },
           py::arg("name"), py::arg("value"))
       .def("__contains__",
@@ -225,15 +247,23 @@ Example:
 )")
       .def(
           "step",
-          [](const py::object& self) {
+          [](const py::object& self, const py::object& closure) {
             auto& optimizer = self.cast<Optimizer&>();
             if (is_capturing()) keep_with_graph(held(self));
-            const py::gil_scoped_release nogil;
-            const std::lock_guard locked(optimizer.mutex());
-            optimizer.step();
+            py::object loss = loss_of(closure);
+            {
+              const py::gil_scoped_release nogil;
+              const std::lock_guard locked(optimizer.mutex());
+              optimizer.step();
+            }
+            return loss;
           },
-          "Updates every parameter that has a gradient.")
-      .def("zero_grad", &Optimizer::zero_grad, "Drops the gradients of all parameters: they become None.")
+          py::arg("closure") = py::none(),
+          "Updates every parameter that has a gradient. A closure, which computes the loss and runs backward, is "
+          "called "
+          "before, and its result returned.")
+      .def("zero_grad", &Optimizer::zero_grad, py::arg("set_to_none") = true, NoGil(),
+           "Drops the gradients of all parameters: they become None; or zeros, with set_to_none=False.")
       .def(
           "add_param_group",
           [](Optimizer& self, const py::dict& group) {
@@ -424,27 +454,29 @@ Example:
            py::arg("eps") = 1e-10);
   m.def(
       "clip_grad_norm",
-      [](const py::object& params, double max_norm) {
+      [](const py::object& params, double max_norm, double norm_type) {
         std::vector<Tensor> tensors;
         if (py::isinstance<Tensor>(params)) {
           tensors.push_back(params.cast<Tensor>());
         } else {
           for (const py::handle param : params) tensors.push_back(param.cast<Tensor>());
         }
-        return clip_grad_norm(tensors, max_norm);
+        const py::gil_scoped_release nogil;
+        return clip_grad_norm(tensors, max_norm, norm_type);
       },
-      py::arg("parameters"), py::arg("max_norm"),
-      R"(Scales all gradients in place so that their joint 2-norm is at most max_norm.
+      py::arg("parameters"), py::arg("max_norm"), py::arg("norm_type") = 2.0,
+      R"(Scales all gradients in place so that their joint norm is at most max_norm.
 
 Args:
     parameters: tensors with gradients (those without are left out), or one.
     max_norm: the largest norm to allow.
+    norm_type: p of the norm (sum |g|^p)^(1/p); infinity for the largest absolute value.
 
 Returns:
     The norm before: a float64 tensor of one number where the gradients are, so that nothing waits for it.
 
 Raises:
-    ValueError: for a negative max_norm, or gradients on several devices.
+    ValueError: for a negative max_norm, a norm_type that is not positive, or gradients on several devices.
 
 Example:
     >>> import cnnx

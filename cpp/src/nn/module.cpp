@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "autograd.h"
 #include "check.h"
 #include "cuda/capture.h"
 #include "nn/fields.h"
@@ -403,8 +404,8 @@ void Module::to(Device device) {
   convert_tensors(*this, [&](const Tensor& x) { return x.to(device); });
 }
 
-void Module::zero_grad() {
-  for (Tensor& tensor : parameters()) tensor.set_grad({});
+void Module::zero_grad(bool set_to_none) {
+  for (Tensor& tensor : parameters()) cnnx::zero_grad(tensor, set_to_none);
 }
 
 void Module::requires_grad_(bool on) {
