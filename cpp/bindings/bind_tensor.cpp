@@ -99,6 +99,12 @@ std::vector<int> axes_of(const py::object& axis) {
   return axes;
 }
 
+/// NumPy and torch have two names for one argument.
+void check_one_name(bool has_axis, bool has_dim) {
+  if (has_axis && has_dim)
+    throw std::invalid_argument("[axis] axis and dim are two names of one argument; got both. Pass one of them.");
+}
+
 using ReduceFn = Tensor (*)(const Tensor&, std::span<const int>, bool);
 
 /// A reduction with NumPy's arguments; torch's names dim and keepdim are accepted as well.
@@ -107,6 +113,7 @@ void def_reduction(Class& cls, const char* name, ReduceFn fn, const char* doc) {
   cls.def(
       name,
       [fn](const Tensor& x, const py::object& axis, bool keepdims, const py::object& dim, bool keepdim) {
+        check_one_name(!axis.is_none(), !dim.is_none());
         const std::vector<int> axes = axes_of(axis.is_none() ? dim : axis);
         const py::gil_scoped_release nogil;
         return fn(x, axes, keepdims || keepdim);
@@ -137,7 +144,8 @@ Tensor get_item(const Tensor& x, const py::object& key) {
   if (py::isinstance<Tensor>(key)) {
     rows = key.cast<Tensor>();
   } else if (py::isinstance<py::array>(key) || py::isinstance<py::list>(key)) {
-    rows = tensor_from_array(as_array(key), std::nullopt);
+    const bool empty_list = py::isinstance<py::list>(key) && py::len(key) == 0;  // of no dtype; NumPy's is float64
+    rows = tensor_from_array(as_array(key), empty_list ? std::optional(DType::kInt64) : std::nullopt);
   }
   if (rows.defined() && rows.dtype() == DType::kBool && rows.rank() == 1) {
     if (x.rank() == 0 || rows.size(0) != x.size(0))
@@ -358,10 +366,12 @@ void bind_values(Class& cls) {
                 "Smallest value over the given axes (default all). The gradient goes to the first smallest.");
   cls.def(
          "argmax",
-         [](const Tensor& x, std::optional<int> axis, bool keepdims, std::optional<int> dim) {
-           return argmax(x, axis ? axis : dim, keepdims);
+         [](const Tensor& x, std::optional<int> axis, bool keepdims, std::optional<int> dim, bool keepdim) {
+           check_one_name(axis.has_value(), dim.has_value());
+           return argmax(x, axis ? axis : dim, keepdims || keepdim);
          },
-         py::arg("axis") = py::none(), py::arg("keepdims") = false, py::kw_only(), py::arg("dim") = py::none(), NoGil(),
+         py::arg("axis") = py::none(), py::arg("keepdims") = false, py::kw_only(), py::arg("dim") = py::none(),
+         py::arg("keepdim") = false, NoGil(),
          "Position of the first largest value along an axis, or in the flattened tensor. int64.")
       .def(
           "exp", [](const Tensor& x) { return cnnx::exp(x); }, NoGil(), "Element-wise e^x.")
@@ -411,8 +421,12 @@ void bind_exchange(Class& cls) {
           "__array__",
           [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
             py::object array = array_from_tensor(x);
-            if (!dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype)) return array.attr("astype")(dtype);
-            return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
+            const bool converts = !dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype);
+            const bool shares = !converts && x.device() == Device();
+            if (!copy.is_none() && !copy.cast<bool>() && !shares)
+              throw py::value_error("[array] another dtype or device needs a copy; got copy=False. Pass copy=None.");
+            if (converts) return array.attr("astype")(dtype);
+            return shares && !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
@@ -464,8 +478,12 @@ void bind_exchange(Class& cls) {
           py::arg("value"), "Overwrites all values in place.")
       .def("__deepcopy__",
            [](const Tensor& x, const py::dict&) {
+             const py::gil_scoped_release nogil;
              Tensor copy = x.detach().clone();
-             return x.is_leaf() ? copy.set_requires_grad(x.requires_grad()) : copy;
+             if (!x.is_leaf()) return copy;
+             copy.set_requires_grad(x.requires_grad());
+             if (const Tensor grad = x.grad(); grad.defined()) copy.set_grad(grad.clone());
+             return copy;
            })
       .def("__reduce__", [](const Tensor& x) -> py::tuple {
         return py::make_tuple(py::object(py::module_::import("cnnx._core").attr("tensor")),

@@ -150,6 +150,16 @@ def test_dlpack_with_torch():
     assert again.tolist() == [7, 1, 2, 3]
 
 
+def test_deep_copies_keep_gradients():
+    layer = cnnx.Linear(2, 2)
+    layer(cnnx.ones(1, 2)).sum().backward()
+    for other in (copy.deepcopy(layer.weight), copy.deepcopy(layer).weight):
+        assert other.grad.tolist() == layer.weight.grad.tolist()
+        other.grad.fill_(0)
+    assert layer.weight.grad.tolist() == [[1, 1], [1, 1]]
+    assert copy.deepcopy(cnnx.ones(1, requires_grad=True)).grad is None
+
+
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_pickle_and_copy(requires_grad):
     t = cnnx.randn(2, 3, requires_grad=requires_grad)
@@ -205,6 +215,8 @@ def test_rows_masks_and_iteration():
     t = cnnx.tensor(np.arange(6.0).reshape(3, 2))
     assert t[cnnx.tensor([2, 0, 2])].tolist() == [[4, 5], [0, 1], [4, 5]]
     assert t[np.array([True, False, True])].tolist() == [[0, 1], [4, 5]]
+    assert t[[1]].tolist() == [[2, 3]]
+    assert (t[[]].shape, t[[]].tolist()) == ((0, 2), [])
     assert [row.tolist() for row in t] == [[0, 1], [2, 3], [4, 5]]
     assert len(t) == 3
     t[1] = 0
@@ -401,6 +413,8 @@ def test_argmax(shape, data):
     axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
     (a,) = randoms(0, shape)
     np.testing.assert_array_equal(cnnx.tensor(a).argmax(axis=axis).numpy(), a.argmax(axis=axis))
+    kept = cnnx.tensor(a).argmax(dim=axis, keepdim=True)
+    np.testing.assert_array_equal(kept.numpy(), a.argmax(axis=axis, keepdims=True))
 
 
 def test_reshape_shares_and_transpose_copies():
@@ -459,6 +473,10 @@ def test_numpy_sees_a_tensor():
     assert np.sqrt(np.asarray(x)).tolist() == [1, 2]
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
     assert isinstance(np.ones(2, np.float32) * x, cnnx.Tensor)
+    for copies, array in ((False, np.array(x, copy=False)), (False, np.asarray(x)), (True, np.array(x, copy=True))):
+        array[0] = 9
+        assert (x[0].item() != 9) == copies
+        x.fill_(1)
 
 
 def test_memory_is_reused():

@@ -179,6 +179,18 @@ CASES: list[Case] = [
     (lambda: cnnx.zeros(2)["a"], IndexError, "[index]"),
     (lambda: cnnx.zeros(2, 2).sum(axis=2), IndexError, "axis must lie in [-2, 2); got 2."),
     (lambda: cnnx.zeros(2, 2).sum(axis=(0, 0)), ValueError, "named twice"),
+    (
+        lambda: cnnx.zeros(2, 2).sum(axis=0, dim=1),
+        ValueError,
+        "[axis] axis and dim are two names of one argument; got both. Pass one of them.",
+    ),
+    (lambda: cnnx.zeros(2, 2).argmax(0, dim=0), ValueError, "[axis] axis and dim are two names"),
+    (lambda: cnnx.zeros(2)[np.array([])], IndexError, "[index]"),
+    (
+        lambda: np.array(cnnx.zeros(2), dtype=np.float64, copy=False),
+        ValueError,
+        "[array] another dtype or device needs a copy; got copy=False. Pass copy=None.",
+    ),
     (lambda: cnnx.zeros(0).max(), ValueError, "no value to take"),
     (lambda: cnnx.tensor("text"), TypeError, "[tensor] expected numbers or booleans"),
     (lambda: cnnx.tensor([1 + 2j]), TypeError, "[tensor] expected numbers or booleans"),
