@@ -9,14 +9,14 @@ Tensor create(py::handle values, std::optional<DTypeArg> dtype, std::optional<De
   Tensor result;
   if (py::isinstance<Tensor>(values)) {
     const auto source = values.cast<Tensor>().detach();
-    result = target && *target != source.dtype() ? source.to(*target) : source.clone();
+    result = without_gil([&] { return target && *target != source.dtype() ? source.to(*target) : source.clone(); });
   } else {
     const bool typed = py::hasattr(values, "dtype");
     const py::array array = as_array(values);
     const bool python_floats = !typed && !target && array.dtype().kind() == 'f';  // [1.5, 2] is float32, as in torch
     result = tensor_from_array(array, python_floats ? std::optional(DType::kFloat32) : target);
   }
-  if (device) result = result.to(device->value);
+  if (device) result = without_gil([&] { return result.to(device->value); });
   return result.set_requires_grad(requires_grad);
 }
 
@@ -36,41 +36,33 @@ Tensor range(Scalar start, std::optional<Scalar> stop, Scalar step, const std::o
   return arange(first, last, step, options_of(dtype.value_or(natural), device, requires_grad));
 }
 
-}  // namespace
+void seed_all(const py::object& seed) {
+  const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(seed.ptr()));
+  if (!number) throw py::error_already_set();
+  const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
+  if (PyErr_Occurred()) {
+    PyErr_Clear();
+    throw py::value_error("[manual_seed] seed must lie in [0, 2**64); got " + py::str(number).cast<std::string>() +
+                          ".");
+  }
+  manual_seed(value);
+}
 
-void bind_creation(py::module_& m) {
-  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
-        py::arg("requires_grad") = false,
-        R"(Copies numbers into a new tensor.
+template <class F>
+void def_creator(py::module_& m, const char* name, F fn, const char* doc) {
+  m.def(
+      name,
+      [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
+        const Shape sizes = shape_argument(shape);
+        const py::gil_scoped_release nogil;
+        return fn(sizes, options_of(dtype, device, requires_grad));
+      },
+      py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,
+      doc);
+}
 
-Args:
-    data: a number, nested sequence, NumPy array or tensor.
-    dtype: float32, float64, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
-        become int64, float16 becomes float32).
-    device: "cpu" or "cuda".
-    requires_grad: record operations on it for backward().
-
-Raises:
-    TypeError: for anything but numbers and booleans.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.tensor([[1, 2], [3, 4]])
-    tensor([[1, 2],
-            [3, 4]])
-)");
-  const auto creator = [&](const char* name, auto fn, const char* doc) {
-    m.def(
-        name,
-        [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
-          const Shape sizes = shape_argument(shape);
-          const py::gil_scoped_release nogil;
-          return fn(sizes, options_of(dtype, device, requires_grad));
-        },
-        py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,
-        doc);
-  };
-  creator("zeros", zeros, R"(A tensor of zeros.
+void bind_filled(py::module_& m) {
+  def_creator(m, "zeros", zeros, R"(A tensor of zeros.
 
 Args:
     shape: axis lengths, as integers or one tuple.
@@ -83,7 +75,7 @@ Example:
     >>> cnnx.zeros(2, 3).shape, cnnx.zeros((2, 3), dtype="int64").dtype
     ((2, 3), cnnx.int64)
 )");
-  creator("ones", ones, R"(A tensor of ones.
+  def_creator(m, "ones", ones, R"(A tensor of ones.
 
 Args:
     shape: axis lengths, as integers or one tuple.
@@ -96,35 +88,8 @@ Example:
     >>> cnnx.ones(3).tolist()
     [1.0, 1.0, 1.0]
 )");
-  creator("rand", rand, R"(Uniform random values in [0, 1), from the generator that manual_seed seeds.
-
-Args:
-    shape: axis lengths, as integers or one tuple.
-    dtype: of the values.
-    device: "cpu" or "meta".
-    requires_grad: record operations on it for backward().
-
-Example:
-    >>> import cnnx
-    >>> x = cnnx.rand(1000)
-    >>> 0 <= x.min().item() < x.max().item() < 1
-    True
-)");
-  creator("randn", randn, R"(Standard normal random values, from the generator that manual_seed seeds.
-
-Args:
-    shape: axis lengths, as integers or one tuple.
-    dtype: of the values.
-    device: "cpu" or "meta".
-    requires_grad: record operations on it for backward().
-
-Example:
-    >>> import cnnx
-    >>> cnnx.randn(8, 3, 32, 32).shape
-    (8, 3, 32, 32)
-)");
-  creator(
-      "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
+  def_creator(
+      m, "empty", [](const Shape& shape, const TensorOptions& options) { return empty(shape, options); },
       R"(A tensor of undefined values, for code that writes them all.
 
 Args:
@@ -180,6 +145,75 @@ Example:
     >>> cnnx.arange(3).tolist(), cnnx.arange(0, 1, 0.25).tolist()
     ([0, 1, 2], [0.0, 0.25, 0.5, 0.75])
 )");
+}
+
+void bind_random(py::module_& m) {
+  def_creator(m, "rand", rand, R"(Uniform random values in [0, 1), from the generator that manual_seed seeds.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> x = cnnx.rand(1000)
+    >>> 0 <= x.min().item() < x.max().item() < 1
+    True
+)");
+  def_creator(m, "randn", randn, R"(Standard normal random values, from the generator that manual_seed seeds.
+
+Args:
+    shape: axis lengths, as integers or one tuple.
+    dtype: of the values.
+    device: "cpu" or "meta".
+    requires_grad: record operations on it for backward().
+
+Example:
+    >>> import cnnx
+    >>> cnnx.randn(8, 3, 32, 32).shape
+    (8, 3, 32, 32)
+)");
+  m.def("manual_seed", seed_all, py::arg("seed"), R"(Seeds the generator of rand, randn, dropout and initialisation.
+
+Args:
+    seed: from 0 to 2**64 - 1.
+
+Raises:
+    ValueError: for a number out of range.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.manual_seed(1)
+    >>> x = cnnx.randn(3)
+    >>> cnnx.manual_seed(1)
+    >>> bool((x == cnnx.randn(3)).numpy().all())
+    True
+)");
+}
+
+void bind_sources(py::module_& m) {
+  m.def("tensor", create, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
+        py::arg("requires_grad") = false,
+        R"(Copies numbers into a new tensor.
+
+Args:
+    data: a number, nested sequence, NumPy array or tensor.
+    dtype: float32, float64, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
+        become int64, float16 becomes float32).
+    device: "cpu" or "cuda".
+    requires_grad: record operations on it for backward().
+
+Raises:
+    TypeError: for anything but numbers and booleans.
+
+Example:
+    >>> import cnnx
+    >>> cnnx.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+)");
   m.def("from_numpy", share_array, py::arg("array"),
         R"(A tensor on an array's memory.
 
@@ -213,35 +247,14 @@ Example:
     >>> cnnx.from_dlpack(np.arange(3)).tolist()
     [0, 1, 2]
 )");
-  m.def(
-      "manual_seed",
-      [](const py::object& seed) {
-        const auto number = py::reinterpret_steal<py::int_>(PyNumber_Index(seed.ptr()));
-        if (!number) throw py::error_already_set();
-        const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
-        if (PyErr_Occurred()) {
-          PyErr_Clear();
-          throw py::value_error("[manual_seed] seed must lie in [0, 2**64); got " +
-                                py::str(number).cast<std::string>() + ".");
-        }
-        manual_seed(value);
-      },
-      py::arg("seed"), R"(Seeds the generator of rand, randn, dropout and initialisation.
+}
 
-Args:
-    seed: from 0 to 2**64 - 1.
+}  // namespace
 
-Raises:
-    ValueError: for a number out of range.
-
-Example:
-    >>> import cnnx
-    >>> cnnx.manual_seed(1)
-    >>> x = cnnx.randn(3)
-    >>> cnnx.manual_seed(1)
-    >>> bool((x == cnnx.randn(3)).numpy().all())
-    True
-)");
+void bind_creation(py::module_& m) {
+  bind_filled(m);
+  bind_random(m);
+  bind_sources(m);
 }
 
 }  // namespace cnnx::bindings

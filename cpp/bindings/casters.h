@@ -9,6 +9,8 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <variant>
+
 #include "cnnx/cnnx.h"
 #include "cnnx/optim.h"
 
@@ -302,6 +304,19 @@ inline bool load_dtype(py::handle source, DType& value) {
   return true;
 }
 
+/// What .to() takes: a dtype or a device, or the name of one.
+inline std::variant<DType, Device> load_target(py::handle target) {
+  if (py::isinstance<Device>(target)) return target.cast<Device>();
+  if (py::isinstance<py::str>(target)) {
+    const auto name = target.cast<std::string>();
+    if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return Device(name);
+  }
+  DType dtype{};
+  if (!load_dtype(target, dtype))
+    throw py::type_error("[to] expected a dtype or a device; got " + py::repr(target).cast<std::string>() + ".");
+  return dtype;
+}
+
 }  // namespace cnnx::bindings
 
 namespace pybind11::detail {
@@ -345,6 +360,12 @@ namespace cnnx::bindings {
 
 /// Releases the GIL for the whole call.
 using NoGil = py::call_guard<py::gil_scoped_release>;
+/// Calls fn without it.
+template <class F>
+auto without_gil(F fn) {
+  const py::gil_scoped_release nogil;
+  return fn();
+}
 
 /// Guards of C++ scopes as Python's context managers: the guards that this thread is under.
 template <class Guard>
