@@ -68,19 +68,14 @@ py::dict to_dict(const StateDict& tensors) {
   return result;
 }
 
-template <class F>
-auto without_gil(F fn) {
-  const py::gil_scoped_release nogil;
-  return fn();
-}
-
 }  // namespace
 
 void bind_io(py::module_& m) {
   m.def(
       "save",
       [](Module& model, const PathArg& path, const std::optional<Metadata>& metadata) {
-        save(model, writable(path.value), metadata.value_or(Metadata()));
+        const std::string file = writable(path.value);
+        without_gil([&] { save(model, file, metadata.value_or(Metadata())); });
       },
       py::arg("model"), py::arg("path"), py::arg("metadata") = py::none(), R"(Saves a model as one .safetensors file.
 
@@ -137,7 +132,7 @@ Example:
         StateDict state;
         for (const auto& [name, tensor] : tensors) state.emplace_back(name.cast<std::string>(), tensor.cast<Tensor>());
         const std::string file = writable(path.value);
-        without_gil([&] { return save_safetensors(file, state, metadata.value_or(Metadata())), 0; });
+        without_gil([&] { save_safetensors(file, state, metadata.value_or(Metadata())); });
       },
       py::arg("tensors"), py::arg("path"), py::arg("metadata") = py::none(),
       R"(Saves a dict of names and tensors, such as a state dict, as a .safetensors file.
@@ -187,7 +182,11 @@ Example:
     ['bias', 'weight']
 )");
   m.def(
-      "load_metadata", [](const PathArg& path) { return load_safetensors(readable(path.value)).metadata; },
+      "load_metadata",
+      [](const PathArg& path) {
+        const std::string name = readable(path.value);
+        return without_gil([&] { return load_safetensors(name).metadata; });
+      },
       py::arg("path"), R"(The string metadata of a .safetensors file.
 
 Args:

@@ -92,15 +92,9 @@ void apply_to(py::handle self, const py::function& fn, std::unordered_set<const 
 
 void convert(Module& module, const py::object& target) {
   if (target.is_none()) return;
-  if (py::isinstance<Device>(target)) return module.to(target.cast<Device>());
-  if (py::isinstance<py::str>(target)) {
-    const auto name = target.cast<std::string>();
-    if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return module.to(Device(name));
-  }
-  DType dtype{};
-  if (!load_dtype(target, dtype))
-    throw py::type_error("[to] expected a dtype or a device; got " + py::repr(target).cast<std::string>() + ".");
-  module.to(dtype);
+  const std::variant<DType, Device> wanted = load_target(target);
+  const py::gil_scoped_release nogil;
+  std::visit([&](auto dtype_or_device) { module.to(dtype_or_device); }, wanted);
 }
 
 py::object to(py::object self, const py::object& target, const py::object& dtype, const py::object& device) {
@@ -122,7 +116,7 @@ Module::LoadResult load_state_dict(Module& module, const py::object& state, bool
                            ".");
     tensors.emplace_back(pair.first.cast<std::string>(), to_tensor(pair.second));
   }
-  return module.load_state_dict(tensors, strict);
+  return without_gil([&] { return module.load_state_dict(tensors, strict); });
 }
 
 py::dict state_dict(const Module& module) {
@@ -289,7 +283,8 @@ Args:
 Returns:
     The module itself.
 )")
-      .def("zero_grad", &Module::zero_grad, "Drops the gradients of all parameters.")
+      .def("zero_grad", &Module::zero_grad, py::arg("set_to_none") = true, NoGil(),
+           "Drops the gradients of all parameters: they become None; or zeros, with set_to_none=False.")
       .def(
           "requires_grad_",
           [](py::object self, bool on) {

@@ -127,7 +127,7 @@ void bind_functions(py::module_& m) {
       py::arg("align_corners") = py::none(), NoGil(), kUpsampleDoc);
   m.def(
       "pad",
-      [](const Tensor& x, const std::vector<int64_t>& padding, const std::string& mode, double value) {
+      [](const Tensor& x, const std::vector<int64_t>& padding, const std::string& mode, Scalar value) {
         if (mode != "constant" && mode != "reflect") {
           throw std::invalid_argument("[pad] mode must be \"constant\" or \"reflect\"; got \"" + mode + "\".");
         }
@@ -135,7 +135,7 @@ void bind_functions(py::module_& m) {
       },
       py::arg("x"), py::arg("padding"), py::arg("mode") = "constant", py::arg("value") = 0.0, NoGil(), kPadDoc);
   m.def(
-      "pad", [](const Tensor& x, const std::vector<int64_t>& padding, double value) { return pad(x, padding, value); },
+      "pad", [](const Tensor& x, const std::vector<int64_t>& padding, Scalar value) { return pad(x, padding, value); },
       py::arg("x"), py::arg("padding"), py::arg("value"), NoGil());
 }
 

@@ -2,12 +2,14 @@
 //
 // Pair: int or (h, w). Scale: float or (h, w). Padding: int, (h, w), (top, bottom, left, right), "same" or "valid". Fit
 // and Reduction: their names. DType: cnnx.float32, "float32", np.float32 or np.dtype. Device: cnnx.Device or its name.
-// Shape: int or a sequence of ints.
+// Shape: int or a sequence of ints. Scalar: a number.
 #pragma once
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
+
+#include <variant>
 
 #include "cnnx/cnnx.h"
 #include "cnnx/optim.h"
@@ -29,6 +31,23 @@ inline bool load_integer(py::handle source, int64_t& value) {
     PyErr_Clear();
     throw py::value_error("[argument] integers must fit 64 bits; got " + std::string(py::str(index)) + ".");
   }
+  return true;
+}
+
+/// A number; false for anything else. Integers and booleans are exact, those beyond 64 bits are rounded.
+inline bool load_scalar(py::handle source, Scalar& value) {
+  if (!source) return false;
+  if (PyBool_Check(source.ptr())) return value = source.ptr() == Py_True, true;
+  if (PyIndex_Check(source.ptr())) {
+    int beyond = 1;
+    const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(source.ptr()));
+    const long long integer = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &beyond) : 0;
+    PyErr_Clear();
+    if (beyond == 0) return value = integer, true;
+  }
+  py::detail::make_caster<double> real;
+  if (!real.load(source, true)) return false;
+  value = static_cast<double>(real);
   return true;
 }
 
@@ -100,6 +119,16 @@ struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tenso
     const handle made = type_caster_base<cnnx::Tensor>::cast(tensor, return_value_policy::copy, parent);
     known = made.ptr();
     return made;
+  }
+};
+
+template <>
+struct type_caster<cnnx::Scalar> {
+  PYBIND11_TYPE_CASTER(cnnx::Scalar, const_name("typing.SupportsFloat | typing.SupportsIndex"));
+  bool load(handle source, bool) { return cnnx::bindings::load_scalar(source, value); }
+  static handle cast(const cnnx::Scalar& number, return_value_policy, handle) {
+    return number.is_integer() ? pybind11::int_(number.as<int64_t>()).release()
+                               : pybind11::float_(number.as<double>()).release();
   }
 };
 
@@ -284,6 +313,19 @@ inline bool load_dtype(py::handle source, DType& value) {
   return true;
 }
 
+/// What .to() takes: a dtype or a device, or the name of one.
+inline std::variant<DType, Device> load_target(py::handle target) {
+  if (py::isinstance<Device>(target)) return target.cast<Device>();
+  if (py::isinstance<py::str>(target)) {
+    const auto name = target.cast<std::string>();
+    if (name.starts_with("cpu") || name.starts_with("cuda") || name == "meta") return Device(name);
+  }
+  DType dtype{};
+  if (!load_dtype(target, dtype))
+    throw py::type_error("[to] expected a dtype or a device; got " + py::repr(target).cast<std::string>() + ".");
+  return dtype;
+}
+
 }  // namespace cnnx::bindings
 
 namespace pybind11::detail {
@@ -327,6 +369,12 @@ namespace cnnx::bindings {
 
 /// Releases the GIL for the whole call.
 using NoGil = py::call_guard<py::gil_scoped_release>;
+/// Calls fn without it.
+template <class F>
+auto without_gil(F fn) {
+  const py::gil_scoped_release nogil;
+  return fn();
+}
 
 /// Guards of C++ scopes as Python's context managers: the guards that this thread is under.
 template <class Guard>

@@ -4,7 +4,28 @@
 namespace cnnx::bindings {
 namespace {
 
-py::dtype numpy_dtype(DType dtype) { return py::dtype(std::string(dtype_name(dtype))); }
+/// What is called of NumPy, looked up once: an import takes a lock that a forked child may find taken for ever.
+struct NumPy {
+  py::object asarray, ascontiguousarray, flatnonzero;
+};
+const NumPy& numpy() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<NumPy> storage;
+  return storage
+      .call_once_and_store_result([] {
+        const auto module = py::module_::import("numpy");
+        return NumPy{module.attr("asarray"), module.attr("ascontiguousarray"), module.attr("flatnonzero")};
+      })
+      .get_stored();
+}
+
+py::dtype numpy_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::kBool: return py::dtype::of<bool>();
+    case DType::kInt64: return py::dtype::of<int64_t>();
+    case DType::kFloat32: return py::dtype::of<float>();
+    default: return py::dtype::of<double>();
+  }
+}
 
 /// Keeps a Python object alive until the buffer on its memory is released, from whatever thread that happens.
 std::function<void()> keep_alive(py::object owner) {
@@ -38,10 +59,18 @@ Shape shape_of(const py::array& array) {
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
   const DType target = dtype.value_or(natural_dtype(array));
   natural_dtype(array);  // refuses text, objects, complex numbers
-  const auto numpy = py::module_::import("numpy");
-  const py::array converted = numpy.attr("ascontiguousarray")(array, numpy_dtype(target));
-  Tensor result = empty(shape_of(array), {target});
-  if (converted.nbytes() > 0) std::memcpy(result.raw_data(), converted.data(), static_cast<size_t>(converted.nbytes()));
+  if (target == DType::kInt64 && array.dtype().kind() == 'u' && array.dtype().itemsize() == 8 && array.size() > 0) {
+    const auto largest = array.attr("max")().cast<uint64_t>();
+    if (largest > INT64_MAX)
+      throw py::value_error("[tensor] integers must fit int64; got " + std::to_string(largest) + ".");
+  }
+  const py::array converted = numpy().ascontiguousarray(array, numpy_dtype(target));
+  const Shape shape = shape_of(array);
+  const void* const values = converted.data();
+  const auto bytes = static_cast<size_t>(converted.nbytes());
+  const py::gil_scoped_release nogil;
+  Tensor result = empty(shape, {target});
+  if (bytes > 0) std::memcpy(result.raw_data(), values, bytes);
   return result;
 }
 
@@ -67,10 +96,15 @@ py::array array_from_tensor(const Tensor& tensor) {
   auto* held = new Loan(host);
   const py::capsule owner(held, [](void* pointer) { delete static_cast<Loan*>(pointer); });
   const std::vector<py::ssize_t> shape(host.shape().begin(), host.shape().end());
-  return py::array(numpy_dtype(host.dtype()), shape, held->data(), owner);
+  const void* const values = without_gil([&] { return held->data(); });  // it may be a product to multiply out
+  return py::array(numpy_dtype(host.dtype()), shape, values, owner);
 }
 
-py::array as_array(py::handle values) { return py::module_::import("numpy").attr("asarray")(values); }
+py::array as_array(py::handle values) { return numpy().asarray(values); }
+
+Tensor rows_of_mask(const Tensor& mask) {
+  return tensor_from_array(numpy().flatnonzero(array_from_tensor(mask)), DType::kInt64);
+}
 
 Shape shape_argument(const py::args& args) {
   Shape shape;

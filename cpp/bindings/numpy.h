@@ -9,6 +9,8 @@ namespace cnnx::bindings {
 
 /// numpy.asarray, with its own errors for what does not form an array.
 py::array as_array(py::handle values);
+/// The numbers of the rows where a mask is true.
+Tensor rows_of_mask(const Tensor& mask);
 /// zeros((2, 3)) and zeros(2, 3).
 Shape shape_argument(const py::args& args);
 

@@ -16,7 +16,6 @@ namespace cnnx {
 namespace {
 
 thread_local bool grad_enabled = true;
-thread_local bool recomputing = false;
 thread_local bool rehearsing = false;
 std::atomic<uint64_t> next_seq{1};
 
@@ -130,9 +129,11 @@ Saved::Saved(const Tensor& tensor)
     : tensor_(tensor.defined() ? tensor.detach() : Tensor()),
       version_(tensor.defined() ? tensor.impl()->storage->version() : 0) {}
 
+bool Saved::unchanged() const { return !defined() || tensor_.impl()->storage->version() == version_; }
+
 const Tensor& Saved::get(const char* op) const {
   check<std::runtime_error>(
-      !defined() || tensor_.impl()->storage->version() == version_, "backward",
+      unchanged(), "backward",
       "a value that the gradient of {} needs was changed in place after the forward pass. Run backward "
       "before the change, or change a copy.",
       op);
@@ -141,16 +142,22 @@ const Tensor& Saved::get(const char* op) const {
 
 bool is_grad_enabled() { return grad_enabled; }
 void set_grad_enabled(bool on) { grad_enabled = on; }
+
+void zero_grad(Tensor& leaf, bool set_to_none) {
+  Tensor grad = leaf.grad();
+  if (set_to_none) {
+    leaf.set_grad({});
+  } else if (grad.defined()) {
+    grad.fill_(0);
+  }
+}
+
 RecomputeGuard::RecomputeGuard()
-    : was_recording_(std::exchange(grad_enabled, true)),
-      was_recomputing_(std::exchange(recomputing, true)),
-      was_rehearsing_(std::exchange(rehearsing, false)) {}
+    : was_recording_(std::exchange(grad_enabled, true)), was_rehearsing_(std::exchange(rehearsing, false)) {}
 RecomputeGuard::~RecomputeGuard() {
   rehearsing = was_rehearsing_;
   grad_enabled = was_recording_;
-  recomputing = was_recomputing_;
 }
-bool is_recomputing() { return recomputing; }
 
 RehearsalGuard::RehearsalGuard() : was_rehearsing_(std::exchange(rehearsing, true)) {}
 RehearsalGuard::~RehearsalGuard() { rehearsing = was_rehearsing_; }

@@ -36,6 +36,7 @@ class Saved {
   explicit Saved(const Tensor& tensor);
   /// Raises std::runtime_error if the buffer has been written to since.
   const Tensor& get(const char* op) const;
+  bool unchanged() const;
   bool defined() const { return tensor_.defined(); }
 
  private:
@@ -68,7 +69,8 @@ class RehearsalGuard {
   bool was_rehearsing_;
 };
 
-/// While one lives, this thread runs a forward pass for the second time: it records, and must leave no other trace.
+/// While one lives, this thread runs a forward pass for the second time: it records, whatever the backward pass is
+/// under.
 class RecomputeGuard {
  public:
   RecomputeGuard();
@@ -77,9 +79,11 @@ class RecomputeGuard {
   RecomputeGuard& operator=(const RecomputeGuard&) = delete;
 
  private:
-  bool was_recording_, was_recomputing_, was_rehearsing_;
+  bool was_recording_, was_rehearsing_;
 };
-bool is_recomputing();
+
+/// Drops a leaf's gradient, or fills it with zeros.
+void zero_grad(Tensor& leaf, bool set_to_none);
 
 /// a += b where a's buffer belongs to the tape alone, else a new tensor.
 Tensor accumulate(Tensor a, const Tensor& b);

@@ -72,7 +72,7 @@ Tensor empty(const Shape& shape, TensorOptions options) {
   return result;
 }
 
-Tensor full(const Shape& shape, double value, TensorOptions options) {
+Tensor full(const Shape& shape, Scalar value, TensorOptions options) {
   Tensor result = empty(shape, {options.dtype, options.device});
   result.fill_(value);
   return result.set_requires_grad(options.requires_grad);
@@ -96,16 +96,48 @@ Tensor tensor(std::span<const double> values, const Shape& shape, TensorOptions 
   return result.set_requires_grad(options.requires_grad);
 }
 
-Tensor arange(double start, double stop, double step, TensorOptions options) {
-  check(step != 0 && std::isfinite(start) && std::isfinite(stop) && std::isfinite(step), "arange",
-        "start, stop and step must be finite and step not zero; got {}, {}, {}.", start, stop, step);
-  const double count = std::max(0.0, std::ceil((stop - start) / step));
-  check(count < 1e15, "arange", "the range from {} to {} by {} has too many values.", start, stop, step);
-  Tensor result = empty({static_cast<int64_t>(count)}, {options.dtype});
+namespace {
+
+/// Where values begin, where they stop and how far they are apart.
+struct Range {
+  Scalar start, stop, step;
+
+  bool is_exact() const { return start.is_integer() && stop.is_integer() && step.is_integer(); }
+
+  int64_t count() const {
+    const auto from = start.as<double>(), to = stop.as<double>(), by = step.as<double>();
+    check(by != 0 && std::isfinite(from) && std::isfinite(to) && std::isfinite(by), "arange",
+          "start, stop and step must be finite and step not zero; got {}, {}, {}.", from, to, by);
+    const double count = is_exact() ? static_cast<double>(exact_count()) : std::max(0.0, std::ceil((to - from) / by));
+    check(count < 1e15, "arange", "the range from {} to {} by {} has too many values.", from, to, by);
+    return static_cast<int64_t>(count);
+  }
+
+  template <class T>
+  T at(int64_t i) const {
+    if (!is_exact()) return static_cast<T>(start.as<double>() + static_cast<double>(i) * step.as<double>());
+    return static_cast<T>(static_cast<int64_t>(start.as<uint64_t>() + static_cast<uint64_t>(i) * step.as<uint64_t>()));
+  }
+
+ private:
+  /// Unsigned, as the distance may be more than the largest int64.
+  uint64_t exact_count() const {
+    const bool ascends = step.as<int64_t>() > 0;
+    if (ascends ? start.as<int64_t>() >= stop.as<int64_t>() : start.as<int64_t>() <= stop.as<int64_t>()) return 0;
+    const uint64_t up = stop.as<uint64_t>() - start.as<uint64_t>(), by = step.as<uint64_t>();
+    return ascends ? (up - 1) / by + 1 : (0 - up - 1) / (0 - by) + 1;
+  }
+};
+
+}  // namespace
+
+Tensor arange(Scalar start, Scalar stop, Scalar step, TensorOptions options) {
+  const Range range{start, stop, step};
+  Tensor result = empty({range.count()}, {options.dtype});
   dispatch_all(options.dtype, [&](auto t) {
     using T = decltype(t);
-    for (int64_t i = 0; i < result.numel(); ++i)
-      result.data<T>()[i] = static_cast<T>(start + static_cast<double>(i) * step);
+    T* values = result.data<T>();
+    for (int64_t i = 0; i < result.numel(); ++i) values[i] = range.at<T>(i);
   });
   if (options.device != Device()) result = result.to(options.device);
   return result.set_requires_grad(options.requires_grad);

@@ -195,8 +195,9 @@ def checkpoint(module: _M) -> _M:
     """Makes a module keep its input alone for the backward pass, and compute its inner activations again there.
 
     It costs a second forward pass of the module and saves the memory of what is inside it. Values and gradients stay the
-    same bit for bit: random masks are drawn again from the same streams, running statistics are updated once. The names of
-    parameters do not change; ``module.checkpointed = False`` undoes it.
+    same bit for bit: random masks are drawn again from the same streams, and the second pass works on the buffers that the
+    first one found, so that running statistics are updated once. Weights and buffers that something else writes to before
+    the backward pass are an error there. The names of parameters do not change; ``module.checkpointed = False`` undoes it.
 
     Args:
         module: takes one tensor and returns one.

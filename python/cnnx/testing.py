@@ -26,11 +26,13 @@ def _numerical_gradient(
             tensor.detach().copy_(_core.tensor(values, device=tensor.device))
 
     for i, original in enumerate(elements.copy()):
-        assign(i, original + eps)
-        above = value()
-        assign(i, original - eps)
-        below = value()
-        assign(i, original)
+        try:
+            assign(i, original + eps)
+            above = value()
+            assign(i, original - eps)
+            below = value()
+        finally:
+            assign(i, original)
         flat[i] = (above - below) / (2 * eps)
     return gradient
 
@@ -80,26 +82,29 @@ def gradcheck(
     previous = [tensors[i].grad for i in checked]
     for i in checked:
         tensors[i].grad = None
-    output = fn(*tensors)
-    weights = np.random.default_rng(0).uniform(0.5, 1.5, output.shape)
-    output.backward(_core.tensor(weights, dtype="float64", device=output.device))
-    analytical = [np.zeros(tensors[i].shape) if (g := tensors[i].grad) is None else g.numpy().copy() for i in checked]
-    for i, grad in zip(checked, previous, strict=True):
-        tensors[i].grad = grad
+    try:
+        output = fn(*tensors)
+        weights = np.random.default_rng(0).uniform(0.5, 1.5, output.shape)
+        output.backward(_core.tensor(weights, dtype="float64", device=output.device))
+        found = [None if (grad := tensors[i].grad) is None else grad.numpy().copy() for i in checked]
+    finally:
+        for i, grad in zip(checked, previous, strict=True):
+            tensors[i].grad = grad
+    analytical = [np.zeros(tensors[i].shape) if grad is None else grad for i, grad in zip(checked, found, strict=True)]
 
     def value() -> float:
         return float((np.asarray(fn(*tensors).numpy()) * weights).sum())
 
-    for i, found in zip(checked, analytical, strict=True):
+    for i, gradient in zip(checked, analytical, strict=True):
         expected = _numerical_gradient(value, tensors[i], eps)
-        wrong = ~np.isclose(found, expected, atol=atol, rtol=rtol)
+        wrong = ~np.isclose(gradient, expected, atol=atol, rtol=rtol)
         if wrong.any():
             if not raise_exception:
                 return False
-            at = np.unravel_index(np.argmax(np.where(wrong, np.abs(found - expected), -1)), expected.shape)
+            at = np.unravel_index(np.argmax(np.where(wrong, np.abs(gradient - expected), -1)), expected.shape)
             place = tuple(int(k) for k in at)
             raise AssertionError(
                 f"[gradcheck] the gradient of input {i} is wrong in {int(wrong.sum())} of {wrong.size} places; "
-                f"worst at {place}: backward says {found[at]:.6g}, differences say {expected[at]:.6g}."
+                f"worst at {place}: backward says {gradient[at]:.6g}, differences say {expected[at]:.6g}."
             )
     return True

@@ -14,6 +14,9 @@ TEST_CASE("creation and access") {
   CHECK(zeros.numel() == 6);
   CHECK(cnnx::ones({}).item() == 1);
   CHECK(cnnx::full({2}, 4, {.dtype = cnnx::DType::kInt64}).to_vector() == std::vector<double>{4, 4});
+  const Tensor large = cnnx::full({}, INT64_MAX, {.dtype = cnnx::DType::kInt64});
+  CHECK((large - 1).item_int() == INT64_MAX - 1);
+  CHECK((large * 1.0).dtype() == cnnx::DType::kFloat32);
   CHECK(cnnx::arange(0, 3).to_vector() == std::vector<double>{0, 1, 2});
   CHECK_THROWS_AS(cnnx::zeros({2}).data<double>(), std::invalid_argument);
   CHECK_THROWS_AS(Tensor().shape(), std::invalid_argument);

@@ -284,3 +284,21 @@ def test_gradcheck_finds_a_wrong_gradient():
     with pytest.raises(AssertionError, match=r"gradient of input 0 is wrong in 2 of 2 places; worst at \(1,\)"):
         cnnx.testing.gradcheck(wrong, x)
     assert not cnnx.testing.gradcheck(wrong, x, raise_exception=False)
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_gradcheck_leaves_inputs_alone_when_the_function_raises(fails_at):
+    calls = []
+
+    def fn(x):
+        calls.append(1)
+        if len(calls) == fails_at:
+            raise ArithmeticError
+        return x * x
+
+    x = cnnx.tensor(np.array([1.0, 2.0]), dtype="float64", requires_grad=True)
+    x.grad = grad = cnnx.ones(2, dtype="float64")
+    with pytest.raises(ArithmeticError):
+        cnnx.testing.gradcheck(fn, x)
+    assert x.tolist() == [1, 2]
+    assert x.grad.tolist() == grad.tolist() == [1, 1]

@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import randoms
 
 import cnnx
 import cnnx.functional as F
@@ -215,6 +216,66 @@ def test_weights_changed_before_backward_are_an_error() -> None:
         model.bias.fill_(3.0)
     with pytest.raises(RuntimeError, match="a value that the gradient of checkpoint needs was changed in place"):
         y.backward()
+
+
+class _Centred(cnnx.Module):
+    """Subtracts a running mean, which it updates before: in place, or by another tensor."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.linear, self.in_place = cnnx.Linear(3, 3), in_place
+        self.register_buffer("mean", cnnx.zeros(3))
+        self.register_buffer("unused", None)
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        mean = 0.5 * self.mean + 0.5 * x.detach().mean(axis=0)
+        if self.in_place:
+            self.mean.copy_(mean)
+        else:
+            self.mean = mean
+        return self.linear(x - self.mean) ** 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _Centred(in_place=True),
+        lambda: _Centred(in_place=False),
+        lambda: cnnx.Sequential(_Centred(in_place=True), cnnx.checkpoint(_Centred(in_place=False))),
+        lambda: cnnx.InstanceNorm2d(3, affine=True, track_running_stats=True),
+        lambda: cnnx.BatchNorm2d(3),
+    ],
+)
+def test_buffers_that_the_forward_pass_changes(make) -> None:
+    def run(model: cnnx.Module) -> list[np.ndarray]:
+        xs = randoms(1, *[(4, 3) if type(model).__name__ in ("_Centred", "Sequential") else (4, 3, 5, 5)] * 2)
+        inputs = [cnnx.tensor(x, dtype="float32", requires_grad=True) for x in xs]
+        outputs = [model(x) for x in inputs]
+        for y in outputs:
+            (y * y).sum().backward(retain_graph=True)
+            (y * y).sum().backward()
+        return [t.numpy().copy() for t in (*(x.grad for x in inputs), *model.state_dict().values())]
+
+    cnnx.manual_seed(3)
+    expected = run(make())
+    cnnx.manual_seed(3)
+    got = run(cnnx.checkpoint(make()))
+    for value, other in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_buffers_changed_before_backward() -> None:
+    model = cnnx.checkpoint(cnnx.BatchNorm2d(2).eval())
+    x = cnnx.ones(1, 2, 3, 3, requires_grad=True)
+    y = model(x).sum()
+    kept, model.running_var = model.running_var, cnnx.full((2,), 100.0)
+    y.backward(retain_graph=True)
+    assert x.grad.numpy() == pytest.approx(1, rel=1e-4)
+    assert model.running_var.tolist() == [100, 100]
+    kept.fill_(4.0)
+    with pytest.raises(RuntimeError, match="a value that the gradient of checkpoint needs was changed in place"):
+        y.backward()
+    assert model.running_var.tolist() == [100, 100]
 
 
 def test_another_mode_before_backward_is_an_error() -> None:

@@ -7,6 +7,7 @@ CNNX_CUDA_LIBRARY=.../libcnnx_cuda_host.so, and CNNX_CUDA_HOST_GUARD=1 to catch 
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -90,6 +91,10 @@ def test_integers_comparisons_and_dtypes():
         np.testing.assert_array_equal(np.asarray(fn(x, y)), fn(a, b))
     values = cnnx.tensor([1.7, -2.5, float("nan"), 1e30], device="cuda")
     np.testing.assert_array_equal(np.asarray(values.to("int64")), np.asarray(values.to("cpu").to("int64")))
+    large = cnnx.tensor([-(2**53) - 1, -3, 0, 2**53 + 1])
+    for fn in (operator.neg, abs, F.relu, lambda x: x.clip(-2, 2**53)):
+        assert fn(large.to("cuda")).tolist() == fn(large).tolist()
+    assert cnnx.full((2,), 2**53 + 1, device="cuda").tolist() == [2**53 + 1] * 2
     assert np.asarray(values.to("bool")).all()
     assert values.to("float64").dtype == "float64"
 

@@ -112,6 +112,117 @@ def test_groups_have_their_own_options():
     assert a.grad is None
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr", "momentum", "dampening", "weight_decay", "nesterov"}),
+        ("Adam", {"lr", "betas", "eps", "weight_decay"}),
+        ("AdamW", {"lr", "betas", "eps", "weight_decay"}),
+        ("RMSprop", {"lr", "alpha", "eps", "weight_decay", "momentum", "centered"}),
+        ("Adagrad", {"lr", "lr_decay", "weight_decay", "eps"}),
+    ],
+)
+def test_groups_have_the_options_of_their_optimizer(name, options):
+    optimizer = getattr(cnnx.optim, name)([cnnx.ones(1, requires_grad=True)])
+    optimizer.add_param_group({"params": [cnnx.ones(1, requires_grad=True)]})
+    for group in (*optimizer.param_groups, *optimizer.state_dict()["param_groups"]):
+        assert set(group.keys()) == options | {"params"}
+
+
+def _one_parameter():
+    return cnnx.ones(1, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": -1}, "lr must not be negative; got -1."),
+        ({"lr": float("nan")}, "lr must be finite; got nan."),
+        ({"betas": (0.9, 1.0)}, r"beta2 must lie in \[0, 1\); got 1."),
+        ({"beta1": 0.5}, 'unknown option "beta1". The pair is called "betas".'),
+    ],
+)
+def test_bad_options_are_refused_and_change_nothing(change, message):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=message):
+        cnnx.optim.Adam([{"params": [_one_parameter()], **change}])
+    optimizer = cnnx.optim.Adam([_one_parameter()])
+    before = optimizer.state_dict()
+    with pytest.raises(KeyError if name == "beta1" else ValueError, match=name if name == "beta1" else message):
+        optimizer.param_groups[0][name] = value
+    if name != "beta1":  # names of other optimizers in a state are left out
+        state = optimizer.state_dict()
+        state["param_groups"][0][name] = value
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict(state)
+    assert optimizer.state_dict() == before
+
+
+def test_nesterov_needs_momentum_whenever_it_is_set():
+    optimizer = cnnx.optim.SGD([_one_parameter()], lr=0.1)
+    with pytest.raises(ValueError, match="nesterov needs momentum"):
+        optimizer.param_groups[0]["nesterov"] = True
+    optimizer.param_groups[0]["momentum"] = 0.9
+    optimizer.param_groups[0]["nesterov"] = True
+    assert optimizer.param_groups[0]["nesterov"] is True
+
+
+class _Holder(cnnx.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+
+
+@pytest.mark.parametrize("owner", [lambda w: cnnx.optim.SGD([w], lr=1.0), _Holder])
+def test_zero_grad_keeps_the_tensor_if_asked(owner):
+    w = cnnx.Parameter(cnnx.ones(2))
+    (w * 3).sum().backward()
+    grad = w.grad
+    owner(w).zero_grad(set_to_none=False)
+    assert w.grad is grad
+    assert grad.tolist() == [0, 0]
+    owner(w).zero_grad(set_to_none=True)
+    assert w.grad is None
+
+
+def test_step_calls_a_closure():
+    w = cnnx.ones(1, requires_grad=True)
+    optimizer = cnnx.optim.SGD([w], lr=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with cnnx.no_grad():
+        loss = optimizer.step(closure)
+        assert not cnnx.is_grad_enabled()
+        with pytest.raises(ZeroDivisionError):
+            optimizer.step(lambda: 1 / 0)
+        assert not cnnx.is_grad_enabled()
+    assert loss.item() == 1
+    assert w.item() == 0
+    assert optimizer.step(closure=None) is None
+
+
+@needs_torch
+@pytest.mark.parametrize("norm_type", [1, 2, 2.0, 3.5, float("inf"), 0.5])
+@pytest.mark.parametrize("max_norm", [0.3, 1e6])
+def test_clip_grad_norm_by_other_norms_is_torchs(norm_type, max_norm):
+    import torch
+
+    grads = randoms(2, (3, 4), (5,), ())
+    ours = [cnnx.zeros(g.shape, requires_grad=True) for g in grads]
+    theirs = [torch.zeros(g.shape, requires_grad=True) for g in grads]
+    for mine, other, grad in zip(ours, theirs, grads, strict=True):
+        mine.grad, other.grad = cnnx.tensor(grad, dtype="float32"), torch.tensor(grad, dtype=torch.float32)
+    norm = cnnx.optim.clip_grad_norm(ours, max_norm, norm_type=norm_type)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type).item(), rel=1e-5)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_close(mine.grad, other.grad.numpy(), "float32")
+
+
 def test_clip_grad_norm():
     a, b = cnnx.ones(2, requires_grad=True), cnnx.ones(3, requires_grad=True)
     a.grad, b.grad = cnnx.full((2,), 3.0), cnnx.full((3,), 4.0)
@@ -119,6 +230,9 @@ def test_clip_grad_norm():
     assert cnnx.optim.clip_grad_norm([a, b, cnnx.ones(1, requires_grad=True)], 2.0) == pytest.approx(norm)
     assert np.hypot(np.linalg.norm(a.grad.numpy()), np.linalg.norm(b.grad.numpy())) == pytest.approx(2, rel=1e-4)
     assert cnnx.optim.clip_grad_norm(a, 100.0) < 100
+    empty = cnnx.zeros(0, requires_grad=True)
+    empty.grad = cnnx.zeros(0)
+    assert [cnnx.optim.clip_grad_norm([empty], 1.0, p).item() for p in (1, 2, float("inf"))] == [0, 0, 0]
 
 
 @needs_torch

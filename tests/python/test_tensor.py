@@ -42,13 +42,47 @@ def test_tensor_infers_dtypes(data, dtype, shape):
 def test_creation_functions():
     assert cnnx.zeros(2, 3).tolist() == cnnx.zeros((2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert cnnx.ones(2, dtype="int64").tolist() == [1, 1]
-    assert cnnx.full((2,), 7).tolist() == [7, 7]
-    assert cnnx.arange(3).tolist() == [0, 1, 2]
-    assert cnnx.arange(1, 2, 0.5, dtype="float32").tolist() == [1, 1.5]
     assert cnnx.zeros((), dtype=np.float64).dtype == cnnx.float64
     assert cnnx.randn(100, 100).numpy().std() == pytest.approx(1, abs=0.05)
     values = cnnx.rand(10000).numpy()
     assert 0 <= values.min() < 0.01 < 0.99 < values.max() < 1
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "args", "dtype"),
+    [
+        ("arange", (3,), None),
+        ("arange", (1, 9, 3), None),
+        ("arange", (5, -5, -3), None),
+        ("arange", (0, 1, 0.25), None),
+        ("arange", (3.0,), None),
+        ("arange", (np.int64(1), np.int64(4)), None),
+        ("arange", (0, np.float64(1.5), 0.5), None),
+        ("arange", (0, 1, 0.25), "float64"),
+        ("arange", (2**53 + 1, 2**53 + 4), None),
+        ("full", ((2,), 7), None),
+        ("full", ((2,), 7.0), None),
+        ("full", ((2,), True), None),
+        ("full", ((2,), 7), "float32"),
+        ("full", ((2,), 2**63 - 1), None),
+        ("full", ((), -(2**53) - 1), None),
+    ],
+)
+def test_values_and_dtypes_of_filled_tensors_are_torchs(name, args, dtype):
+    import torch
+
+    ours = getattr(cnnx, name)(*args, dtype=dtype)
+    theirs = getattr(torch, name)(*args, dtype=dtype and getattr(torch, dtype))
+    assert f"torch.{ours.dtype}" == str(theirs.dtype)
+    assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize(
+    "args", [(2, 1), (-(2**63), 2**63 - 1, 2**62), (2**63 - 1, -(2**63), -(2**62) - 1), (5, 5, -1)]
+)
+def test_arange_of_integers_is_pythons_range(args):
+    assert cnnx.arange(*args).tolist() == list(range(*args))
 
 
 def test_seed_repeats():
@@ -116,6 +150,16 @@ def test_dlpack_with_torch():
     assert again.tolist() == [7, 1, 2, 3]
 
 
+def test_deep_copies_keep_gradients():
+    layer = cnnx.Linear(2, 2)
+    layer(cnnx.ones(1, 2)).sum().backward()
+    for other in (copy.deepcopy(layer.weight), copy.deepcopy(layer).weight):
+        assert other.grad.tolist() == layer.weight.grad.tolist()
+        other.grad.fill_(0)
+    assert layer.weight.grad.tolist() == [[1, 1], [1, 1]]
+    assert copy.deepcopy(cnnx.ones(1, requires_grad=True)).grad is None
+
+
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_pickle_and_copy(requires_grad):
     t = cnnx.randn(2, 3, requires_grad=requires_grad)
@@ -171,10 +215,25 @@ def test_rows_masks_and_iteration():
     t = cnnx.tensor(np.arange(6.0).reshape(3, 2))
     assert t[cnnx.tensor([2, 0, 2])].tolist() == [[4, 5], [0, 1], [4, 5]]
     assert t[np.array([True, False, True])].tolist() == [[0, 1], [4, 5]]
+    assert t[[1]].tolist() == [[2, 3]]
+    assert (t[[]].shape, t[[]].tolist()) == ((0, 2), [])
     assert [row.tolist() for row in t] == [[0, 1], [2, 3], [4, 5]]
     assert len(t) == 3
     t[1] = 0
     assert t.tolist() == [[0, 1], [0, 0], [4, 5]]
+
+
+@pytest.mark.parametrize("write", [lambda t, v: operator.setitem(t, slice(0, 2), v), cnnx.Tensor.copy_])
+def test_writes_lose_no_gradient(write):
+    w = cnnx.ones(2, requires_grad=True)
+    t = cnnx.zeros(2)
+    with pytest.raises(RuntimeError, match=r"is not recorded, so no gradient would reach"):
+        write(t, w * 2)
+    assert t.tolist() == [0, 0]
+    write(t, (w * 2).detach())
+    with cnnx.no_grad():
+        write(t, w * 3)
+    assert t.tolist() == [3, 3]
 
 
 # ---- Arithmetic ----------------------------------------------------------------------------------------------------------
@@ -232,6 +291,77 @@ def test_integers():
     assert cnnx.tensor([2**60, 1]).sum().item() == 2**60 + 1
 
 
+_LARGE = 2**53 + 1  # no double
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda x: x, _LARGE),
+        (lambda x: -x, -_LARGE),
+        (lambda x: abs(-1 * x), _LARGE),
+        (lambda x: cnnx.functional.relu(x), _LARGE),
+        (lambda x: cnnx.clip(x, 0), _LARGE),
+        (lambda x: cnnx.clip(x * 4, -1, _LARGE), _LARGE),
+        (lambda x: x + 2 - 1, _LARGE + 1),
+        (lambda x: 3 * x, 3 * _LARGE),
+        (lambda x: x**1, _LARGE),
+        (lambda x: x.max(), _LARGE),
+        (lambda x: x.fill_(_LARGE + 2), _LARGE + 2),
+        (lambda x: cnnx.pad(x * 0, [1, 0], _LARGE)[0], _LARGE),
+        (lambda x: x == _LARGE + 1, False),
+        (lambda x: x < _LARGE + 1, True),
+        (lambda x: x <= _LARGE - 1, False),
+    ],
+)
+def test_large_integers_are_exact(call, expected):
+    result = call(cnnx.tensor([_LARGE]))
+    assert result.dtype == ("bool" if isinstance(expected, bool) else "int64")
+    assert result.item() == expected
+
+
+def test_functions_of_integers():
+    values = [-(2**63), -3, 0, 5, 2**63 - 1]
+    x = cnnx.tensor(values)
+    assert (-x).tolist() == [-(2**63), 3, 0, -5, 1 - 2**63]
+    assert abs(x).tolist() == [-(2**63), 3, 0, 5, 2**63 - 1]
+    assert cnnx.functional.relu(x).tolist() == [0, 0, 0, 5, 2**63 - 1]
+    assert cnnx.clip(x, -1, 2).tolist() == [-1, -1, 0, 2, 2]
+    assert cnnx.clip(x[1:4], 0.5).tolist() == [0.5, 0.5, 5]
+    assert cnnx.clip(cnnx.tensor([True]), 0, 3).dtype == "int64"
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv"])
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32", "float64"])
+@pytest.mark.parametrize("other", [2, 0.5, "bool", "int64", "float32", "float64"])
+def test_in_place_results_must_fit_as_in_torch(name, dtype, other):
+    import torch
+
+    if dtype == other == "bool" or (dtype == "bool" and other == 2):
+        pytest.skip("torch has other arithmetic of booleans")
+    ours, theirs = cnnx.ones(3, dtype=dtype), torch.ones(3, dtype=getattr(torch, dtype))
+    ours_other, theirs_other = (
+        (cnnx.ones(3, dtype=other), torch.ones(3, dtype=getattr(torch, other)))
+        if isinstance(other, str)
+        else (other, other)
+    )
+    fn = getattr(operator, name)
+    try:
+        expected = fn(theirs, theirs_other)
+    except RuntimeError as error:
+        if "cast" not in str(error):
+            pytest.skip("torch has no such operation of booleans")
+        with pytest.raises(ValueError, match=rf"\[in-place\] a tensor of {dtype} cannot hold a \w+ result"):
+            fn(ours, ours_other)
+        assert ours.tolist() == [1, 1, 1]
+    else:
+        result = fn(ours, ours_other)
+        assert result is ours
+        assert ours.dtype == dtype
+        assert ours.tolist() == expected.tolist()
+
+
 # ---- Functions, reductions, shapes -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["exp", "log", "sqrt", "abs"])
 def test_unary_functions(name, dtype):
@@ -283,6 +413,8 @@ def test_argmax(shape, data):
     axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
     (a,) = randoms(0, shape)
     np.testing.assert_array_equal(cnnx.tensor(a).argmax(axis=axis).numpy(), a.argmax(axis=axis))
+    kept = cnnx.tensor(a).argmax(dim=axis, keepdim=True)
+    np.testing.assert_array_equal(kept.numpy(), a.argmax(axis=axis, keepdims=True))
 
 
 def test_reshape_shares_and_transpose_copies():
@@ -341,6 +473,10 @@ def test_numpy_sees_a_tensor():
     assert np.sqrt(np.asarray(x)).tolist() == [1, 2]
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
     assert isinstance(np.ones(2, np.float32) * x, cnnx.Tensor)
+    for copies, array in ((False, np.array(x, copy=False)), (False, np.asarray(x)), (True, np.array(x, copy=True))):
+        array[0] = 9
+        assert (x[0].item() != 9) == copies
+        x.fill_(1)
 
 
 def test_memory_is_reused():

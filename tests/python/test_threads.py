@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -169,3 +172,73 @@ threads = [threading.Thread(target=f) for f in (train, train, restore)]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Error" not in result.stderr
+
+
+# ---- The GIL
+
+
+def _lets_others_run(call) -> bool:
+    """Whether another thread gets the GIL during the call; nobody takes it away."""
+    ran, lock = [], threading.Lock()
+
+    def wait():
+        with lock:
+            ran.append(True)
+
+    other = threading.Thread(target=wait)
+    with lock:
+        other.start()
+        time.sleep(0.01)  # it waits for the lock now, and for the GIL below
+    call()
+    result = bool(ran)
+    other.join()
+    return result
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "to_dtype", "slice", "step", "rows", "transpose", "copy", "fill", "clone", "deepcopy", "tensor", "module_to",
+        "load", "save", "metadata", "full", "arange", "gradient",
+    ],
+)  # fmt: skip
+def test_work_on_values_releases_the_gil(name, tmp_path):
+    array = np.ones((2048, 2048), np.float32)
+    x = cnnx.tensor(array)
+    module = cnnx.Linear(2048, 2048, bias=False)
+    state = {"weight": cnnx.zeros(2048, 2048)}
+    path = tmp_path / "model.safetensors"
+    cnnx.save(module, path)
+    rows = list(range(2048))
+    dtypes = itertools.cycle(["float64", "float32"])
+    product = cnnx.Linear(2048, 2048)
+
+    def gradient():
+        product.zero_grad()
+        product(x[:8]).sum().backward()
+        return product.weight.grad.numpy  # a product of two matrices until here
+
+    calls = {
+        "to_dtype": lambda: x.to("float64"),
+        "slice": lambda: x[1:],
+        "step": lambda: x[::-1],
+        "rows": lambda: x[rows],
+        "transpose": lambda: x.T,
+        "copy": lambda: x.copy_(state["weight"]),
+        "fill": lambda: x.fill_(2.0),
+        "clone": lambda: cnnx.tensor(x),
+        "deepcopy": lambda: copy.deepcopy(x),
+        "tensor": lambda: cnnx.tensor(array),
+        "module_to": lambda: module.to(next(dtypes)),
+        "load": lambda: module.load_state_dict(state),
+        "save": lambda: cnnx.save(module, path),
+        "metadata": lambda: cnnx.load_metadata(path),
+        "full": lambda: cnnx.full((2048, 2048), 1),
+        "arange": lambda: cnnx.arange(4_000_000),
+    }
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        assert any(_lets_others_run(gradient() if name == "gradient" else calls[name]) for _ in range(20))
+    finally:
+        sys.setswitchinterval(previous)

@@ -103,7 +103,8 @@ class CNNX_API Module {
 
   void to(DType dtype);  ///< Converts floating-point parameters and buffers in place.
   void to(Device device);
-  void zero_grad();
+  /// Drops the gradients of all parameters, or fills them with zeros.
+  void zero_grad(bool set_to_none = true);
   void requires_grad_(bool on);
   /// Calls fn on every descendant, children first, then on this module.
   void apply(const std::function<void(Module&)>& fn);

@@ -62,21 +62,21 @@ CNNX_API Tensor exp(const Tensor& x);
 CNNX_API Tensor log(const Tensor& x);
 CNNX_API Tensor sqrt(const Tensor& x);
 CNNX_API Tensor abs(const Tensor& x);
-CNNX_API Tensor clip(const Tensor& x, std::optional<double> min, std::optional<double> max);
+CNNX_API Tensor clip(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
 inline Tensor operator-(const Tensor& x) { return neg(x); }
-CNNX_API Tensor operator+(const Tensor& a, double b);
-CNNX_API Tensor operator-(const Tensor& a, double b);
-CNNX_API Tensor operator*(const Tensor& a, double b);
-CNNX_API Tensor operator/(const Tensor& a, double b);
-CNNX_API Tensor operator+(double a, const Tensor& b);
-CNNX_API Tensor operator-(double a, const Tensor& b);
-CNNX_API Tensor operator*(double a, const Tensor& b);
-CNNX_API Tensor operator/(double a, const Tensor& b);
+CNNX_API Tensor operator+(const Tensor& a, Scalar b);
+CNNX_API Tensor operator-(const Tensor& a, Scalar b);
+CNNX_API Tensor operator*(const Tensor& a, Scalar b);
+CNNX_API Tensor operator/(const Tensor& a, Scalar b);
+CNNX_API Tensor operator+(Scalar a, const Tensor& b);
+CNNX_API Tensor operator-(Scalar a, const Tensor& b);
+CNNX_API Tensor operator*(Scalar a, const Tensor& b);
+CNNX_API Tensor operator/(Scalar a, const Tensor& b);
 
 // ---- Activations
 CNNX_API Tensor relu(const Tensor& x);
@@ -101,7 +101,7 @@ CNNX_API Tensor concat(std::span<const Tensor> tensors, int axis = 0);
 enum class PadMode : unsigned char { kConstant, kReflect };
 /// Adds (before, after) values to each of the last axes; padding is given last axis first, as in torch. They are
 /// `value`, or, with kReflect (the last two axes only), what lies as far inside the border.
-CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value = 0,
+CNNX_API Tensor pad(const Tensor& x, std::span<const int64_t> padding, Scalar value = 0,
                     PadMode mode = PadMode::kConstant);
 struct UpsampleOptions {
   std::optional<Pair> size = std::nullopt;  ///< Of the output; or:

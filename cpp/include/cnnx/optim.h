@@ -10,9 +10,12 @@
 namespace cnnx::optim {
 
 /// Parameters that share hyperparameters. Options absent here take the optimiser's defaults.
-struct ParamGroup {
+struct CNNX_API ParamGroup {
   std::vector<Tensor> params;
   std::map<std::string, double> options;  ///< "lr", "weight_decay", "momentum", ... as the optimiser names them.
+
+  /// Raises std::invalid_argument for options out of range; `op` names the optimiser in the message.
+  void check_options(const char* op) const;
 };
 
 /// Base of all optimisers: groups of parameters, named state tensors for each parameter.
@@ -25,7 +28,8 @@ class CNNX_API Optimizer {
   /// Updates every parameter that has a gradient.
   virtual void step() = 0;
   virtual std::string type_name() const = 0;
-  void zero_grad();  ///< Drops the gradients (sets them to undefined).
+  /// Drops the gradients (sets them to undefined), or fills them with zeros.
+  void zero_grad(bool set_to_none = true);
   /// Adds parameters, leaves that are in no group yet. Raises std::invalid_argument.
   void add_param_group(ParamGroup group);
   std::deque<ParamGroup>& param_groups() { return groups_; }  ///< References stay valid when groups are added.
@@ -133,9 +137,9 @@ class CNNX_API Adagrad : public Optimizer {
   std::string type_name() const override { return "Adagrad"; }
 };
 
-/// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before, a float64 number on
-/// their device: nothing waits for it.
-CNNX_API Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm);
+/// Scales all gradients so that their joint norm is at most max_norm; returns the norm before, a float64 number on
+/// their device: nothing waits for it. norm_type p stands for (sum |g|^p)^(1/p), infinity for the largest |g|.
+CNNX_API Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm, double norm_type = 2);
 
 /// Multiplies all gradients by the factor; whether any had a value that is not finite. Waits for their device.
 CNNX_API bool unscale_gradients(std::span<const Tensor> params, double factor);

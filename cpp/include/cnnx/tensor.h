@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -23,6 +24,30 @@ CNNX_API std::string_view dtype_name(DType dtype);
 CNNX_API DType parse_dtype(std::string_view name);
 CNNX_API int64_t dtype_size(DType dtype);
 constexpr bool is_floating(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat64; }
+
+/// A number as an argument: integers stay exact.
+class Scalar {
+ public:
+  Scalar() = default;
+  template <std::integral T>
+  Scalar(T value)
+      : integer_(static_cast<int64_t>(value)), dtype_(std::same_as<T, bool> ? DType::kBool : DType::kInt64) {}
+  template <std::floating_point T>
+  Scalar(T value) : real_(value) {}
+
+  /// Of a tensor made from it: bool, int64 or float32.
+  DType dtype() const { return dtype_; }
+  bool is_integer() const { return !is_floating(dtype_); }
+  template <class T>
+  T as() const {
+    return is_integer() ? static_cast<T>(integer_) : static_cast<T>(real_);
+  }
+
+ private:
+  double real_ = 0;
+  int64_t integer_ = 0;
+  DType dtype_ = DType::kFloat32;
+};
 
 /// Up to eight axis lengths, stored inline. Images are (N, C, H, W).
 class CNNX_API Shape {
@@ -101,7 +126,7 @@ class CNNX_API Tensor {
   Tensor to(Device device, bool non_blocking = false) const;
   /// Writes the values of source (same shape, any dtype) into this buffer. Not recorded.
   Tensor& copy_(const Tensor& source);
-  Tensor& fill_(double value);
+  Tensor& fill_(Scalar value);
   /// Makes this handle, and every copy of it, refer to other's buffer, shape and dtype; keeps requires_grad.
   void set_data(const Tensor& other);
 
@@ -141,10 +166,10 @@ struct TensorOptions {
 CNNX_API Tensor empty(const Shape& shape, TensorOptions options = {});
 CNNX_API Tensor zeros(const Shape& shape, TensorOptions options = {});
 CNNX_API Tensor ones(const Shape& shape, TensorOptions options = {});
-CNNX_API Tensor full(const Shape& shape, double value, TensorOptions options = {});
+CNNX_API Tensor full(const Shape& shape, Scalar value, TensorOptions options = {});
 CNNX_API Tensor rand(const Shape& shape, TensorOptions options = {});
 CNNX_API Tensor randn(const Shape& shape, TensorOptions options = {});
-CNNX_API Tensor arange(double start, double stop, double step = 1, TensorOptions options = {});
+CNNX_API Tensor arange(Scalar start, Scalar stop, Scalar step = 1, TensorOptions options = {});
 /// Copies values (row-major) into a new tensor.
 CNNX_API Tensor tensor(std::span<const double> values, const Shape& shape, TensorOptions options = {});
 /// Wraps memory owned by somebody else; `release` runs when the last handle is gone.

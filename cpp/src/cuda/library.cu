@@ -125,7 +125,8 @@ const void* find_floating(const char* type) {
 const void* find_table(const char* type) {
   if (const void* found = find_floating<float>(type)) return found;
   if (const void* found = find_floating<double>(type)) return found;
-  return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels>(type);
+  return find_among<BinaryKernels<int64_t>, CastKernels, ReduceKernels<int64_t>, ShapeKernels, UnaryKernels<int64_t>>(
+      type);
 }
 
 constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count,  use_device,   allocate,      release,       memory_info,

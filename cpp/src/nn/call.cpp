@@ -23,48 +23,109 @@ std::string shapes(std::span<const Tensor> tensors) {
   return text;
 }
 
+/// A buffer as a run of forward() finds it: itself where the run leaves it alone, else a copy.
+class FoundBuffer {
+ public:
+  FoundBuffer(std::shared_ptr<Module> owner, const std::string& name) : owner_(std::move(owner)), name_(name) {
+    original_ = owner_->buffer(name_);
+    saved_ = save(original_);
+    if (original_.defined()) copy_ = original_.detach().clone();
+  }
+
+  /// To be called after the run.
+  void settle() {
+    is_copy_ = owner_->buffer(name_).impl() != original_.impl() || !saved_.unchanged();
+    (is_copy_ ? original_ : copy_) = {};
+    saved_ = save(is_copy_ ? copy_ : original_);
+  }
+
+  /// Puts it back, and returns what was in its place.
+  Tensor put_back(const char* op) const {
+    Tensor present = owner_->buffer(name_);
+    const Tensor& found = saved_.get(op);
+    owner_->register_buffer(name_, is_copy_ && found.defined() ? found.clone() : original_);
+    return present;
+  }
+  void replace(const Tensor& tensor) const { owner_->register_buffer(name_, tensor); }
+
+ private:
+  std::shared_ptr<Module> owner_;
+  std::string name_;
+  Tensor original_, copy_;
+  Saved saved_;
+  bool is_copy_ = false;
+};
+
 /// What a second run depends on beside its input.
 class ModuleState {
  public:
-  explicit ModuleState(const Module& module) : modes_(modes(module)) {
-    for (const Tensor& parameter : module.parameters()) values_.push_back(save(parameter));
+  /// As it is before the first run.
+  explicit ModuleState(const std::shared_ptr<Module>& module) : module_(module), modes_(modes()) {
+    for (const Tensor& parameter : module->parameters()) values_.push_back(save(parameter));
+    add_buffers(module);
+    for (const auto& [name, inner] : module->named_descendants()) add_buffers(inner);
   }
 
-  /// Raises std::runtime_error if it is not what it was.
-  void check_unchanged(const char* op, const Module& module) const {
+  /// To be called after the first run.
+  void settle() {
+    for (FoundBuffer& buffer : buffers_) buffer.settle();
+  }
+
+  /// Runs forward() on the buffers that the first run found, and leaves the module with those that it has. Raises
+  /// std::runtime_error if others have changed since then what it depends on.
+  Tensor run_again(const char* op, const Tensor& input) const {
     for (const Saved& value : values_) value.get(op);
-    check<std::runtime_error>(modes(module) == modes_, op,
+    check<std::runtime_error>(modes() == modes_, op,
                               "the module was put into another mode, by train() or eval(), after its forward pass. Run "
                               "backward before.");
+    std::vector<Tensor> present;
+    const auto restore = [&] {
+      for (size_t i = 0; i < present.size(); ++i) buffers_[i].replace(present[i]);
+    };
+    try {
+      for (const FoundBuffer& buffer : buffers_) present.push_back(buffer.put_back(op));
+      Tensor output = module_->forward(input);
+      restore();
+      return output;
+    } catch (...) {
+      restore();
+      throw;
+    }
   }
 
  private:
-  static std::vector<bool> modes(const Module& module) {
-    std::vector<bool> found{module.training()};
-    for (const auto& [name, inner] : module.named_descendants()) found.push_back(inner->training());
+  std::vector<bool> modes() const {
+    std::vector<bool> found{module_->training()};
+    for (const auto& [name, inner] : module_->named_descendants()) found.push_back(inner->training());
     return found;
   }
 
+  void add_buffers(const std::shared_ptr<Module>& owner) {
+    for (const std::string& name : owner->slot_names(Module::Slot::kBuffer)) buffers_.emplace_back(owner, name);
+  }
+
+  std::shared_ptr<Module> module_;
   std::vector<bool> modes_;
   std::vector<Saved> values_;
+  std::vector<FoundBuffer> buffers_;
 };
 
 /// Rehearses forward() and runs it again in the backward pass.
 Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
   constexpr const char* kOp = "checkpoint";
   const auto streams = std::make_shared<StreamTape>();
-  const ModuleState state(*module);
+  ModuleState state(module);
   Tensor y;
   {
     const RehearsalGuard rehearsal;
     const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kRecord);
     y = module->forward(x).detach();
   }
+  state.settle();
   const bool need_x = x.requires_grad();
   const Precision precision = autocast_precision();
   const std::string path = Call::current() ? Call::current()->path() : "";
   return record(kOp, y, {&x}, [=, saved_x = save(x)](const Tensor& gy) -> Gradients {
-    state.check_unchanged(kOp, *module);
     Tensor input = saved_x.get(kOp).detach();
     input.set_requires_grad(need_x);
     const RecomputeGuard recompute;
@@ -73,7 +134,7 @@ Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
       Call call(*module, path);
       call.set_inputs({&input, 1});
       const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kReplay);
-      return module->forward(input);
+      return state.run_again(kOp, input);
     }();
     check<std::runtime_error>(again.shape() == gy.shape(), kOp,
                               "the module returned a tensor of shape {} at first and of shape {} the second time.",

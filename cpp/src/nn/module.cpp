@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "autograd.h"
 #include "check.h"
 #include "cuda/capture.h"
 #include "nn/fields.h"
@@ -413,7 +414,7 @@ Module::LoadResult Module::load_state_dict(const StateDict& state, bool strict) 
   }
   for (auto& [target, source] : copies) {
     const bool same = target.raw_data() == source->raw_data() && target.dtype() == source->dtype();
-    if (!same) target.copy_(*source);
+    if (!same) target.copy_(source->detach());
   }
   return result;
 }
@@ -442,8 +443,8 @@ void Module::to(Device device) {
   convert_tensors(*this, [&](const Tensor& x) { return x.to(device); });
 }
 
-void Module::zero_grad() {
-  for (Tensor& tensor : parameters()) tensor.set_grad({});
+void Module::zero_grad(bool set_to_none) {
+  for (Tensor& tensor : parameters()) cnnx::zero_grad(tensor, set_to_none);
 }
 
 void Module::requires_grad_(bool on) {

@@ -40,9 +40,9 @@ Tensor BatchNorm2d::forward(const Tensor& x, const Tensor& residual, bool relu) 
   const bool use_batch = training_ || !mean.defined() || !var.defined();
   const BatchNormOptions options{.training = use_batch, .momentum = args_.options.momentum, .eps = args_.options.eps};
   const Tensor y = batch_norm(x, mean, var, parameter("weight"), parameter("bias"), options, {residual, relu});
-  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined() && !is_recomputing()) {
+  if (Tensor count = buffer("num_batches_tracked"); training_ && count.defined()) {
     const NoGradGuard no_grad;
-    count.copy_(count + 1.0);
+    count.copy_(count + 1);
   }
   return y;
 }

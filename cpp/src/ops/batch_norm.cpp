@@ -91,7 +91,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
     const auto& k = kernels<BatchNormKernels<T>>(x.device());
     if (training) {
       k.statistics(g, x.data<T>(), mean.data<T>(), var.data<T>());
-      if (!is_recomputing()) update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
+      update_running<T>(g, options.momentum, mean, var, running_mean, running_var);
     }
     invstd = inverse_deviation(var, options.eps);
     k.forward(g, x.data<T>(), std::as_const(mean).data<T>(), invstd.data<T>(), data_or_null<T>(weight),

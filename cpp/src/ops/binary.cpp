@@ -147,15 +147,10 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
   });
 }
 
-/// A number as an operand: of x's dtype, but a fraction turns integers into float32.
-Tensor scalar_like(const Tensor& x, double value) {
+/// A number as an operand: of x's dtype, but integers become float32 beside a number that is not one.
+Tensor scalar_like(const Tensor& x, Scalar value) {
   check(x.defined(), "tensor", "an undefined tensor was used.");
-  const bool fraction = !is_floating(x.dtype()) && value != static_cast<double>(static_cast<int64_t>(value));
-  return full({}, value,
-              {fraction                    ? DType::kFloat32
-               : x.dtype() == DType::kBool ? DType::kInt64
-                                           : x.dtype(),
-               x.device()});
+  return full({}, value, {std::max({x.dtype(), DType::kInt64, value.dtype()}), x.device()});
 }
 
 }  // namespace
@@ -185,14 +180,14 @@ Tensor add_relu(const Tensor& a, const Tensor& b) {
   });
 }
 
-Tensor operator+(const Tensor& a, double b) { return add(a, scalar_like(a, b)); }
-Tensor operator-(const Tensor& a, double b) { return sub(a, scalar_like(a, b)); }
-Tensor operator*(const Tensor& a, double b) { return mul(a, scalar_like(a, b)); }
-Tensor operator/(const Tensor& a, double b) { return div(a, scalar_like(a, b)); }
-Tensor operator+(double a, const Tensor& b) { return add(scalar_like(b, a), b); }
-Tensor operator-(double a, const Tensor& b) { return sub(scalar_like(b, a), b); }
-Tensor operator*(double a, const Tensor& b) { return mul(scalar_like(b, a), b); }
-Tensor operator/(double a, const Tensor& b) { return div(scalar_like(b, a), b); }
+Tensor operator+(const Tensor& a, Scalar b) { return add(a, scalar_like(a, b)); }
+Tensor operator-(const Tensor& a, Scalar b) { return sub(a, scalar_like(a, b)); }
+Tensor operator*(const Tensor& a, Scalar b) { return mul(a, scalar_like(a, b)); }
+Tensor operator/(const Tensor& a, Scalar b) { return div(a, scalar_like(a, b)); }
+Tensor operator+(Scalar a, const Tensor& b) { return add(scalar_like(b, a), b); }
+Tensor operator-(Scalar a, const Tensor& b) { return sub(scalar_like(b, a), b); }
+Tensor operator*(Scalar a, const Tensor& b) { return mul(scalar_like(b, a), b); }
+Tensor operator/(Scalar a, const Tensor& b) { return div(scalar_like(b, a), b); }
 
 Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
   check(a.defined() && b.defined(), "compare", "expected two tensors; got an undefined one.");

@@ -63,6 +63,9 @@ Tensor& Tensor::copy_(const Tensor& source) {
   check_writable("copy_", *this);
   check(source.defined() && source.shape() == shape(), "copy_", "expected a source of shape {}; got {}.", shape(),
         source.defined() ? source.shape() : Shape());
+  check<std::runtime_error>(!is_grad_enabled() || !source.requires_grad(), "copy_",
+                            "writing in place is not recorded, so no gradient would reach the source. Copy "
+                            "source.detach(), or do it under no_grad().");
   const bool crosses = source.device() != device() && (source.device().is_cuda() || device().is_cuda());
   const Tensor here = crosses ? source.detach().to(device()) : source;
   check_same_device("copy_", *this, here);
@@ -73,9 +76,10 @@ Tensor& Tensor::copy_(const Tensor& source) {
   return *this;
 }
 
-Tensor& Tensor::fill_(double value) {
+Tensor& Tensor::fill_(Scalar value) {
   check_writable("fill_", *this);
-  check(dtype() != DType::kInt64 || std::abs(value) < 0x1p63, "fill_", "the value must fit int64; got {}.", value);
+  check(dtype() != DType::kInt64 || value.is_integer() || std::abs(value.as<double>()) < 0x1p63, "fill_",
+        "the value must fit int64; got {}.", value.as<double>());
   kernels<CastKernels>(device()).fill(numel(), dtype(), value, raw_data());
   impl_->storage->bump_version();
   return *this;

@@ -35,11 +35,11 @@ void convert(int64_t n, DType from, const void* x, DType to, void* y) {
   });
 }
 
-void fill(int64_t n, DType dtype, double value, void* y) {
+void fill(int64_t n, DType dtype, Scalar value, void* y) {
   dispatch_all(dtype, [&](auto t) {
     using T = decltype(t);
     T* out = static_cast<T*>(y);
-    const T v = static_cast<T>(value);
+    const T v = value.as<T>();
     parallel_for(n, kElementGrain, [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) out[i] = v;
     });

@@ -46,10 +46,10 @@ void fill_typed(int64_t n, T value, T* y) {
   for_each(n, [=] __device__(int64_t i) { y[i] = value; });
 }
 
-void fill(int64_t n, DType dtype, double value, void* y) {
+void fill(int64_t n, DType dtype, Scalar value, void* y) {
   dispatch_all(dtype, [&](auto t) {
     using T = decltype(t);
-    fill_typed(n, static_cast<T>(value), static_cast<T*>(y));
+    fill_typed(n, value.as<T>(), static_cast<T*>(y));
   });
 }
 

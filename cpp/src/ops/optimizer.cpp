@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "autograd.h"
 #include "ops/optimizer_step.h"
 
 namespace cnnx::optim {
@@ -19,6 +20,19 @@ std::vector<ParamGroup> one_group(std::vector<Tensor> params) {
 }  // namespace
 
 // ---- Bookkeeping
+
+void ParamGroup::check_options(const char* op) const {
+  for (const auto& [option, value] : options) {
+    check(std::isfinite(value), op, "{} must be finite; got {}.", option, value);
+    check(value >= 0, op, "{} must not be negative; got {}.", option, value);
+    check(!option.starts_with("beta") || value < 1, op, "{} must lie in [0, 1); got {}.", option, value);
+  }
+  const auto nesterov = options.find("nesterov");
+  if (nesterov == options.end() || nesterov->second == 0) return;
+  const double momentum = options.at("momentum"), dampening = options.at("dampening");
+  check(momentum > 0 && dampening == 0, op,
+        "nesterov needs momentum and no dampening; got momentum {} and dampening {}.", momentum, dampening);
+}
 
 Optimizer::Optimizer(const char* name, std::vector<ParamGroup> groups, const Options& defaults)
     : name_(name), defaults_(defaults) {
@@ -43,16 +57,7 @@ void Optimizer::add_param_group(ParamGroup group) {
     check(defaults_.count(option) > 0, name_, "unknown option \"{}\".", option);
   }
   group.options.insert(defaults_.begin(), defaults_.end());
-  for (const auto& [option, value] : group.options) {
-    check(std::isfinite(value), name_, "{} must be finite; got {}.", option, value);
-    check(value >= 0, name_, "{} must not be negative; got {}.", option, value);
-    check(!option.starts_with("beta") || value < 1, name_, "{} must lie in [0, 1); got {}.", option, value);
-  }
-  if (const auto nesterov = group.options.find("nesterov"); nesterov != group.options.end() && nesterov->second != 0) {
-    const double momentum = group.options.at("momentum"), dampening = group.options.at("dampening");
-    check(momentum > 0 && dampening == 0, name_,
-          "nesterov needs momentum and no dampening; got momentum {} and dampening {}.", momentum, dampening);
-  }
+  group.check_options(name_);
   state_.resize(state_.size() + group.params.size());
   groups_.push_back(std::move(group));
 }
@@ -80,16 +85,16 @@ void Optimizer::set_state(std::vector<State> state) {
   state_ = std::move(state);
 }
 
-void Optimizer::zero_grad() {
+void Optimizer::zero_grad(bool set_to_none) {
   for (ParamGroup& group : groups_) {
-    for (Tensor& param : group.params) param.set_grad({});
+    for (Tensor& param : group.params) cnnx::zero_grad(param, set_to_none);
   }
 }
 
 double Optimizer::lr() const { return groups_.front().options.at("lr"); }
 
 void Optimizer::set_lr(double lr) {
-  check(lr >= 0 && std::isfinite(lr), name_, "lr must be finite and not negative; got {}.", lr);
+  ParamGroup{{}, {{"lr", lr}}}.check_options(name_);
   for (ParamGroup& group : groups_) group.options["lr"] = lr;
 }
 
@@ -197,31 +202,57 @@ std::vector<Tensor> gradients_of(const char* op, std::span<const Tensor> params)
   return grads;
 }
 
+/// (sum |g|^p)^(1/p) over all gradients, or the largest |g|.
+Tensor norm_of(std::span<const Tensor> grads, double p) {
+  std::vector<Tensor> parts{zeros({1}, {DType::kFloat64, grads.front().device()})};
+  for (const Tensor& grad : grads) {
+    if (grad.numel() == 0) continue;
+    const Tensor sizes = abs(grad.to(DType::kFloat64));
+    parts.push_back(
+        (std::isinf(p) ? max(sizes) : sum(pow(sizes, full({}, p, {DType::kFloat64, grad.device()})))).reshape({1}));
+  }
+  const Tensor all = concat(parts);
+  return std::isinf(p) ? max(all) : pow(sum(all), full({}, 1 / p, {DType::kFloat64, all.device()}));
+}
+
+/// The squares of the gradients' 2-norms, one by one, or that of their norm of another type.
+Tensor squared_norms(std::span<const Tensor> grads, double p) {
+  const Device device = grads.front().device();
+  if (p != 2) {
+    const Tensor norm = norm_of(grads, p).reshape({1});
+    return norm * norm;
+  }
+  Tensor sums = empty({static_cast<int64_t>(grads.size())}, {DType::kFloat64, device});
+  double* sum = sums.data<double>();
+  for (const Tensor& grad : grads) {
+    dispatch_floating(grad.dtype(), [&](auto t) {
+      using T = decltype(t);
+      kernels<OptimizerKernels<T>>(device).square_sum(grad.numel(), grad.data<T>(), sum++);
+    });
+  }
+  return sums;
+}
+
 }  // namespace
 
-Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm) {
+Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm, double norm_type) {
   constexpr const char* kOp = "clip_grad_norm";
   check(max_norm >= 0, kOp, "max_norm must not be negative; got {}.", max_norm);
+  check(norm_type > 0, kOp, "norm_type must be positive; got {}.", norm_type);
   std::vector<Tensor> grads = gradients_of(kOp, params);
   if (grads.empty()) return zeros({}, {DType::kFloat64});
   const Device device = grads.front().device();
-  const TensorOptions number{DType::kFloat64, device};
-  Tensor sums = empty({static_cast<int64_t>(grads.size())}, number), norm = empty({}, number),
-         factor = empty({}, number);
-  double* sum = sums.data<double>();
-  const auto for_each_grad = [&](auto fn) {
-    for (Tensor& grad : grads) {
-      dispatch_floating(grad.dtype(), [&](auto t) { fn(kernels<OptimizerKernels<decltype(t)>>(device), grad, t); });
-    }
-  };
-  for_each_grad(
-      [&](const auto& k, const Tensor& grad, auto t) { k.square_sum(grad.numel(), grad.data<decltype(t)>(), sum++); });
+  const Tensor sums = squared_norms(grads, norm_type);
+  Tensor norm = empty({}, {DType::kFloat64, device}), factor = empty({}, {DType::kFloat64, device});
   kernels<OptimizerKernels<float>>(device).clip_factor(sums.numel(), sums.data<double>(), max_norm, norm.data<double>(),
                                                        factor.data<double>());
-  for_each_grad([&](const auto& k, Tensor& grad, auto t) {
-    k.shrink(grad.numel(), factor.data<double>(), grad.data<decltype(t)>());
+  for (Tensor& grad : grads) {
+    dispatch_floating(grad.dtype(), [&](auto t) {
+      using T = decltype(t);
+      kernels<OptimizerKernels<T>>(device).shrink(grad.numel(), factor.data<double>(), grad.data<T>());
+    });
     grad.impl()->storage->bump_version();
-  });
+  }
   return norm;
 }
 

@@ -177,7 +177,7 @@ Tensor concat(std::span<const Tensor> tensors, int axis) {
   });
 }
 
-Tensor pad(const Tensor& x, std::span<const int64_t> padding, double value, PadMode mode) {
+Tensor pad(const Tensor& x, std::span<const int64_t> padding, Scalar value, PadMode mode) {
   const char* op = "pad";
   check(x.defined(), op, "expected a tensor; got an undefined one.");
   check(padding.size() % 2 == 0 && padding.size() <= 2 * static_cast<size_t>(x.rank()), op,

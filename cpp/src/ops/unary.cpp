@@ -1,5 +1,5 @@
-// Element-wise functions of one tensor; neg, exp, log, sqrt, abs and clip. Those of integers that give integers keep
-// the dtype, the others go through float64 to float32.
+// Element-wise functions of one tensor; neg, exp, log, sqrt, abs and clip. Those of integers that give integers have
+// kernels of their own, the others go through float64 to float32.
 #include "ops/unary.h"
 
 #include <limits>
@@ -12,8 +12,13 @@
 namespace cnnx {
 namespace {
 
-bool keeps_integers(UnaryOp op) {
-  return op == UnaryOp::kNeg || op == UnaryOp::kAbs || op == UnaryOp::kClip || op == UnaryOp::kRelu;
+bool keeps_integers(UnaryOp op) { return op == UnaryOp::kNeg || op == UnaryOp::kAbs || op == UnaryOp::kRelu; }
+
+Tensor of_integers(UnaryOp op, const Tensor& values, int64_t a = 0, int64_t b = 0) {
+  const Tensor x = values.to(DType::kInt64);
+  Tensor y = empty_like(x);
+  kernels<UnaryKernels<int64_t>>(x.device()).forward(op, x.numel(), a, b, x.data<int64_t>(), y.data<int64_t>());
+  return y;
 }
 
 bool backward_needs_output(UnaryOp op) {
@@ -41,6 +46,7 @@ Tensor backward(UnaryOp op, double a, double b, const Tensor& x, const Tensor& y
 Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
   check(x.defined(), name, "expected a tensor; got an undefined one.");
   const DType given = x.dtype();
+  if (!is_floating(given) && keeps_integers(op)) return of_integers(op, x);
   if (!is_floating(given)) x = x.to(given == DType::kBool ? DType::kFloat32 : DType::kFloat64);
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&](auto t) {
@@ -48,7 +54,7 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
     kernels<UnaryKernels<T>>(x.device())
         .forward(op, x.numel(), static_cast<T>(a), static_cast<T>(b), x.data<T>(), y.data<T>());
   });
-  if (!is_floating(given)) return y.to(keeps_integers(op) ? DType::kInt64 : DType::kFloat32);
+  if (!is_floating(given)) return y.to(DType::kFloat32);
   if (!grad_needed({&x})) return y;
   return record(name, y, {&x},
                 [=, saved_x = backward_needs_input(op) ? save(x) : Saved(),
@@ -65,12 +71,21 @@ Tensor log(const Tensor& x) { return unary(UnaryOp::kLog, "log", x); }
 Tensor sqrt(const Tensor& x) { return unary(UnaryOp::kSqrt, "sqrt", x); }
 Tensor abs(const Tensor& x) { return unary(UnaryOp::kAbs, "abs", x); }
 
-Tensor clip(const Tensor& x, std::optional<double> min, std::optional<double> max) {
-  check(min || max, "clip", "expected min, max or both; got neither.");
-  check(!min || !max || *min <= *max, "clip", "min must not exceed max; got min={}, max={}.", min.value_or(0),
-        max.value_or(0));
+Tensor clip(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max) {
+  constexpr const char* kOp = "clip";
+  check(x.defined(), kOp, "expected a tensor; got an undefined one.");
+  check(min || max, kOp, "expected min, max or both; got neither.");
+  const bool of_integer = (!min || min->is_integer()) && (!max || max->is_integer());
+  const bool ordered =
+      !min || !max || (of_integer ? min->as<int64_t>() <= max->as<int64_t>() : min->as<double>() <= max->as<double>());
+  check(ordered, kOp, "min must not exceed max; got min={}, max={}.", min.value_or(0).as<double>(),
+        max.value_or(0).as<double>());
+  if (of_integer && !is_floating(x.dtype())) {
+    return of_integers(UnaryOp::kClip, x, min.value_or(INT64_MIN).as<int64_t>(), max.value_or(INT64_MAX).as<int64_t>());
+  }
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  return unary(UnaryOp::kClip, "clip", x, min.value_or(-kInfinity), max.value_or(kInfinity));
+  return unary(UnaryOp::kClip, kOp, is_floating(x.dtype()) ? x : x.to(DType::kFloat32),
+               min.value_or(-kInfinity).as<double>(), max.value_or(kInfinity).as<double>());
 }
 
 }  // namespace cnnx

@@ -22,7 +22,8 @@ enum class UnaryOp : unsigned char {
   kSilu,
 };
 
-/// `a` and `b` are the parameters of the functions that have some.
+/// `a` and `b` are the parameters of the functions that have some. Of integers, kNeg, kAbs, kClip and kRelu alone,
+/// without backward.
 template <class T>
 struct UnaryKernels {
   void (*forward)(UnaryOp op, int64_t n, T a, T b, const T* x, T* y);

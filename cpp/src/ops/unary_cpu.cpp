@@ -92,8 +92,21 @@ void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* 
   }
 }
 
+/// The least integer has no negative: it stays.
+int64_t negative(int64_t x) { return static_cast<int64_t>(0 - static_cast<uint64_t>(x)); }
+
+void forward_integers(UnaryOp op, int64_t n, int64_t a, int64_t b, const int64_t* x, int64_t* y) {
+  switch (op) {
+    case UnaryOp::kNeg: return for_each(n, [=](int64_t i) { y[i] = negative(x[i]); });
+    case UnaryOp::kAbs: return for_each(n, [=](int64_t i) { y[i] = x[i] < 0 ? negative(x[i]) : x[i]; });
+    case UnaryOp::kRelu: return for_each(n, [=](int64_t i) { y[i] = x[i] < 0 ? 0 : x[i]; });
+    default: return for_each(n, [=](int64_t i) { y[i] = x[i] < a ? a : x[i] > b ? b : x[i]; });
+  }
+}
+
 template <class T>
 constexpr UnaryKernels<T> kTable{forward<T>, backward<T>};
+constexpr UnaryKernels<int64_t> kIntegers{forward_integers, nullptr};
 
 }  // namespace
 
@@ -104,6 +117,10 @@ const UnaryKernels<float>& table() {
 template <>
 const UnaryKernels<double>& table() {
   return kTable<double>;
+}
+template <>
+const UnaryKernels<int64_t>& table() {
+  return kIntegers;
 }
 
 }  // namespace cnnx::CNNX_ISA

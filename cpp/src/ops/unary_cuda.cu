@@ -90,8 +90,24 @@ void backward(UnaryOp op, int64_t n, T a, T b, const T* x, const T* y, const T* 
   map(n, [=] __device__(T in, T out, T g) { return times_slope(g, slope(op, a, b, in, out)); }, gx, x, y, gy);
 }
 
+/// The least integer has no negative: it stays.
+__device__ int64_t integer(UnaryOp op, int64_t a, int64_t b, int64_t x) {
+  const auto negative = static_cast<int64_t>(0 - static_cast<uint64_t>(x));
+  switch (op) {
+    case UnaryOp::kNeg: return negative;
+    case UnaryOp::kAbs: return x < 0 ? negative : x;
+    case UnaryOp::kRelu: return x < 0 ? 0 : x;
+    default: return x < a ? a : x > b ? b : x;
+  }
+}
+
+void forward_integers(UnaryOp op, int64_t n, int64_t a, int64_t b, const int64_t* x, int64_t* y) {
+  map(n, [=] __device__(int64_t v, int64_t, int64_t) { return integer(op, a, b, v); }, y, x);
+}
+
 template <class T>
 constexpr UnaryKernels<T> kTable{forward<T>, backward<T>};
+constexpr UnaryKernels<int64_t> kIntegers{forward_integers, nullptr};
 
 }  // namespace
 
@@ -102,6 +118,10 @@ const UnaryKernels<float>& table() {
 template <>
 const UnaryKernels<double>& table() {
   return kTable<double>;
+}
+template <>
+const UnaryKernels<int64_t>& table() {
+  return kIntegers;
 }
 
 }  // namespace cnnx::cuda

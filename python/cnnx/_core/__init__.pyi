@@ -213,6 +213,7 @@ class Tensor:
         keepdims: builtins.bool = False,
         *,
         dim: typing.SupportsInt | typing.SupportsIndex | None = None,
+        keepdim: builtins.bool = False,
     ) -> Tensor: ...
     def backward(self, gradient: Tensor | None = None, retain_graph: builtins.bool = False) -> None: ...
     def clip(
@@ -349,7 +350,7 @@ class Module:
         self, target: typing.Any = None, *, dtype: typing.Any = None, device: typing.Any = None
     ) -> typing_extensions.Self: ...
     def train(self, mode: builtins.bool = True) -> typing_extensions.Self: ...
-    def zero_grad(self) -> None: ...
+    def zero_grad(self, set_to_none: builtins.bool = True) -> None: ...
     @property
     def checkpointed(self) -> builtins.bool: ...
     @checkpointed.setter
@@ -688,9 +689,11 @@ def add_relu(a: Tensor, b: Tensor) -> Tensor: ...
 def arange(
     start: typing.SupportsFloat | typing.SupportsIndex,
     stop: typing.SupportsFloat | typing.SupportsIndex | None = None,
-    step: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    step: typing.SupportsFloat | typing.SupportsIndex = 1,
     *,
-    dtype: DType | str = ...,
+    dtype: DType | str | None = None,
+    device: Device | str | None = None,
+    requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def autotune_choices() -> list[typing.Any]: ...
 def avg_pool2d(
@@ -777,7 +780,7 @@ def full(
     shape: int | typing.Sequence[int],
     fill_value: typing.SupportsFloat | typing.SupportsIndex,
     *,
-    dtype: DType | str = ...,
+    dtype: DType | str | None = None,
     device: Device | str | None = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...

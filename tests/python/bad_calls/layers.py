@@ -104,6 +104,12 @@ CASES: list[Case] = [
         ValueError,
         '[SGD] unknown option "speed".',
     ),
+    (lambda: cnnx.optim.SGD([{"lr": 0.1}]), ValueError, "[optim] a group needs \"params\"; got {'lr': 0.1}."),
+    (
+        lambda: cnnx.optim.clip_grad_norm([cnnx.ones(1)], 1.0, 0),
+        ValueError,
+        "[clip_grad_norm] norm_type must be positive; got 0.",
+    ),
     (
         lambda: cnnx.optim.clip_grad_norm([cnnx.ones(1)], -1.0),
         ValueError,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+
+import numpy as np
+
 import cnnx
 import cnnx.functional as F
 
@@ -175,9 +179,41 @@ CASES: list[Case] = [
     (lambda: cnnx.zeros(2)["a"], IndexError, "[index]"),
     (lambda: cnnx.zeros(2, 2).sum(axis=2), IndexError, "axis must lie in [-2, 2); got 2."),
     (lambda: cnnx.zeros(2, 2).sum(axis=(0, 0)), ValueError, "named twice"),
+    (
+        lambda: cnnx.zeros(2, 2).sum(axis=0, dim=1),
+        ValueError,
+        "[axis] axis and dim are two names of one argument; got both. Pass one of them.",
+    ),
+    (lambda: cnnx.zeros(2, 2).argmax(0, dim=0), ValueError, "[axis] axis and dim are two names"),
+    (lambda: cnnx.zeros(2)[np.array([])], IndexError, "[index]"),
+    (
+        lambda: np.array(cnnx.zeros(2), dtype=np.float64, copy=False),
+        ValueError,
+        "[array] another dtype or device needs a copy; got copy=False. Pass copy=None.",
+    ),
     (lambda: cnnx.zeros(0).max(), ValueError, "no value to take"),
     (lambda: cnnx.tensor("text"), TypeError, "[tensor] expected numbers or booleans"),
     (lambda: cnnx.tensor([1 + 2j]), TypeError, "[tensor] expected numbers or booleans"),
+    (
+        lambda: cnnx.tensor([2**63]),
+        ValueError,
+        "[tensor] integers must fit int64; got 9223372036854775808.",
+    ),
+    (lambda: cnnx.from_numpy(np.array([2**64 - 1], ">u8")), ValueError, "[tensor] integers must fit int64"),
+    (lambda: cnnx.tensor([1]) + np.uint64(2**63), ValueError, "[tensor] integers must fit int64"),
+    (lambda: cnnx.full((1,), 2**63, dtype="int64"), ValueError, "[fill_] the value must fit int64; got 9.22337e+18."),
+    (lambda: cnnx.full((1,), 1, requires_grad=True), ValueError, "[requires_grad] only float32 and float64"),
+    (
+        lambda: operator.iadd(cnnx.tensor([1]), cnnx.ones(1, requires_grad=True)),
+        ValueError,
+        "[in-place] a tensor of int64 cannot hold a float32 result. Write x = x op y, or convert the tensor with "
+        '.to("float32") before.',
+    ),
+    (
+        lambda: operator.iadd(cnnx.tensor([True]), 2),
+        ValueError,
+        "[in-place] a tensor of bool cannot hold a int64 result.",
+    ),
     (
         lambda: cnnx.tensor([1.0], dtype="float128"),
         ValueError,

@@ -1,0 +1,127 @@
+// Tensor's operators and element-wise methods.
+#include "tensor_class.h"
+
+namespace cnnx::bindings {
+
+Tensor operand(const Tensor& x, py::handle other) {
+  if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
+  if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>(), {x.dtype(), x.device()});
+  if (PyLong_Check(other.ptr())) {
+    if (is_floating(x.dtype())) {
+      const double value = PyLong_AsDouble(other.ptr());
+      if (value == -1 && PyErr_Occurred()) throw py::error_already_set();  // OverflowError, as for float + int
+      return full({}, value, {x.dtype(), x.device()});
+    }
+    int64_t value = 0;
+    load_integer(other, value);
+    return full({}, value, {DType::kInt64, x.device()});
+  }
+  if (PyFloat_Check(other.ptr())) {
+    return full({}, other.cast<double>(), {is_floating(x.dtype()) ? x.dtype() : DType::kFloat32, x.device()});
+  }
+  if (py::isinstance<py::array>(other) || py::hasattr(other, "__array__")) {
+    const Tensor y = tensor_from_array(as_array(other), std::nullopt);
+    return without_gil([&] { return y.to(x.device()); });
+  }
+  return {};
+}
+
+namespace {
+
+using BinaryFn = Tensor (*)(const Tensor&, const Tensor&);
+
+/// fn(x, other), or fn(other, x) when reflected; NotImplemented for operands of other kinds.
+py::object apply_binary(BinaryFn fn, const Tensor& x, py::handle other, bool reflected) {
+  const Tensor y = operand(x, other);
+  if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  Tensor result;
+  {
+    const py::gil_scoped_release nogil;
+    result = reflected ? fn(y, x) : fn(x, y);
+  }
+  return py::cast(std::move(result));
+}
+
+/// Refuses results that x cannot hold: fractions among integers, numbers among booleans.
+void check_holds(const Tensor& x, const Tensor& y, bool divides) {
+  const auto kind = [](DType dtype) { return is_floating(dtype) ? DType::kFloat32 : dtype; };
+  const DType wanted = divides ? DType::kFloat32 : kind(y.dtype());
+  if (wanted <= kind(x.dtype())) return;
+  const std::string ours(dtype_name(x.dtype())), theirs(dtype_name(wanted));
+  throw std::invalid_argument("[in-place] a tensor of " + ours + " cannot hold a " + theirs +
+                              " result. Write x = x op y, or convert the tensor with .to(\"" + theirs + "\") before.");
+}
+
+/// x op= other: in place where no gradient is involved, else a new tensor (a leaf that requires one is refused).
+py::object apply_in_place(BinaryFn fn, py::object self, py::handle other) {
+  auto& x = self.cast<Tensor&>();
+  const Tensor y = operand(x, other);
+  if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  check_holds(x, y, fn == div);
+  if (is_grad_enabled() && x.requires_grad() && x.is_leaf()) {
+    throw std::runtime_error(
+        "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
+  }
+  if (is_grad_enabled() && (x.requires_grad() || y.requires_grad())) return py::cast(fn(x, y));
+  {
+    const py::gil_scoped_release nogil;
+    x.copy_(fn(x, y));
+  }
+  return self;
+}
+
+template <Comparison kComparison>
+Tensor compare_with(const Tensor& a, const Tensor& b) {
+  return compare(kComparison, a, b);
+}
+
+void bind_operators(TensorClass& cls) {
+  const auto binary = [&](const char* name, const char* reflected, const char* in_place, BinaryFn fn) {
+    cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
+    cls.def(reflected, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, true); });
+    if (in_place)
+      cls.def(in_place, [fn](py::object self, py::handle other) { return apply_in_place(fn, std::move(self), other); });
+  };
+  binary("__add__", "__radd__", "__iadd__", add);
+  binary("__sub__", "__rsub__", "__isub__", sub);
+  binary("__mul__", "__rmul__", "__imul__", mul);
+  binary("__truediv__", "__rtruediv__", "__itruediv__", div);
+  binary("__pow__", "__rpow__", nullptr, pow);
+  binary("__matmul__", "__rmatmul__", nullptr, matmul);
+  const auto comparison = [&](const char* name, BinaryFn fn) {
+    cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
+  };
+  comparison("__eq__", compare_with<Comparison::kEq>);
+  comparison("__ne__", compare_with<Comparison::kNe>);
+  comparison("__lt__", compare_with<Comparison::kLt>);
+  comparison("__le__", compare_with<Comparison::kLe>);
+  comparison("__gt__", compare_with<Comparison::kGt>);
+  comparison("__ge__", compare_with<Comparison::kGe>);
+  cls.def("__hash__", [](const Tensor& x) { return py::hash(py::int_(reinterpret_cast<uintptr_t>(x.impl().get()))); });
+  cls.def("__neg__", [](const Tensor& x) { return neg(x); }, NoGil());
+  cls.def("__abs__", [](const Tensor& x) { return cnnx::abs(x); }, NoGil());
+}
+
+void bind_functions(TensorClass& cls) {
+  cls.def(
+         "exp", [](const Tensor& x) { return cnnx::exp(x); }, NoGil(), "Element-wise e^x.")
+      .def(
+          "log", [](const Tensor& x) { return cnnx::log(x); }, NoGil(), "Element-wise natural logarithm.")
+      .def(
+          "sqrt", [](const Tensor& x) { return cnnx::sqrt(x); }, NoGil(), "Element-wise square root.")
+      .def(
+          "abs", [](const Tensor& x) { return cnnx::abs(x); }, NoGil(), "Element-wise absolute value.")
+      .def(
+          "clip",
+          [](const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) { return clip(x, low, high); },
+          py::arg("min") = py::none(), py::arg("max") = py::none(), NoGil(), "Element-wise limit to [min, max].");
+}
+
+}  // namespace
+
+void bind_arithmetic(TensorClass& cls) {
+  bind_operators(cls);
+  bind_functions(cls);
+}
+
+}  // namespace cnnx::bindings
