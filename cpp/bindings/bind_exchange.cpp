@@ -48,7 +48,9 @@ void bind_copies(TensorClass& cls) {
             without_gil([&] { x.copy_(source); });
             return self;
           },
-          py::arg("source"), "Overwrites the values in place with those of a tensor of the same shape.")
+          py::arg("source"),
+          "Overwrites the values in place with those of a tensor of the same shape. Not recorded: RuntimeError where a "
+          "gradient would be lost.")
       .def(
           "fill_",
           [](py::object self, Scalar value) {
@@ -56,7 +58,7 @@ void bind_copies(TensorClass& cls) {
             without_gil([&] { x.fill_(value); });
             return self;
           },
-          py::arg("value"), "Overwrites all values in place.")
+          py::arg("value"), "Overwrites all values in place. Not recorded, as copy_.")
       .def("__deepcopy__", deep_copy);
 }
 
