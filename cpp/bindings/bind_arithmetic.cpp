@@ -42,32 +42,44 @@ py::object apply_binary(BinaryFn fn, const Tensor& x, py::handle other, bool ref
   return py::cast(std::move(result));
 }
 
-/// Refuses results that x cannot hold: fractions among integers, numbers among booleans.
-void check_holds(const Tensor& x, const Tensor& y, bool divides) {
-  const auto kind = [](DType dtype) { return is_floating(dtype) ? DType::kFloat32 : dtype; };
-  const DType wanted = divides ? DType::kFloat32 : kind(y.dtype());
-  if (wanted <= kind(x.dtype())) return;
-  const std::string ours(dtype_name(x.dtype())), theirs(dtype_name(wanted));
-  throw std::invalid_argument("[in-place] a tensor of " + ours + " cannot hold a " + theirs +
-                              " result. Write x = x op y, or convert the tensor with .to(\"" + theirs + "\") before.");
-}
+using InPlaceFn = Tensor& (Tensor::*)(const Tensor&);
 
-/// x op= other: in place where no gradient is involved, else a new tensor (a leaf that requires one is refused).
-py::object apply_in_place(BinaryFn fn, py::object self, py::handle other) {
+/// x op= other: where x lies if no gradient is involved, else a new tensor (a leaf that requires one is refused).
+py::object apply_in_place(BinaryFn fn, InPlaceFn change, py::object self, py::handle other) {
   auto& x = self.cast<Tensor&>();
   const Tensor y = operand(x, other);
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-  check_holds(x, y, fn == div);
   if (is_grad_enabled() && x.requires_grad() && x.is_leaf()) {
     throw std::runtime_error(
         "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
   }
-  if (is_grad_enabled() && (x.requires_grad() || y.requires_grad())) return py::cast(fn(x, y));
-  {
-    const py::gil_scoped_release nogil;
-    x.copy_(fn(x, y));
+  const bool is_recorded = is_grad_enabled() && (x.requires_grad() || y.requires_grad());
+  const py::gil_scoped_release nogil;
+  if (is_recorded && is_floating(x.dtype())) {
+    Tensor result = fn(x, y);
+    const py::gil_scoped_acquire gil;
+    return py::cast(std::move(result));
   }
+  (x.*change)(y);
   return self;
+}
+
+/// x.add_(other) and the like.
+void def_in_place(TensorClass& cls, const char* name, InPlaceFn change, const char* doc) {
+  cls.def(
+      name,
+      [change, name](py::object self, py::handle other) {
+        auto& x = self.cast<Tensor&>();
+        const Tensor y = operand(x, other);
+        if (!y.defined()) {
+          throw py::type_error("[" + std::string(name) + "] expected a tensor, an array or a number; got " +
+                               py::repr(other).cast<std::string>() + ".");
+        }
+        const py::gil_scoped_release nogil;
+        (x.*change)(y);
+        return self;
+      },
+      py::arg("other"), doc);
 }
 
 template <Comparison kComparison>
@@ -76,18 +88,37 @@ Tensor compare_with(const Tensor& a, const Tensor& b) {
 }
 
 void bind_operators(TensorClass& cls) {
-  const auto binary = [&](const char* name, const char* reflected, const char* in_place, BinaryFn fn) {
+  const auto binary = [&](const char* name, const char* reflected, BinaryFn fn) {
     cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
     cls.def(reflected, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, true); });
-    if (in_place)
-      cls.def(in_place, [fn](py::object self, py::handle other) { return apply_in_place(fn, std::move(self), other); });
   };
-  binary("__add__", "__radd__", "__iadd__", add);
-  binary("__sub__", "__rsub__", "__isub__", sub);
-  binary("__mul__", "__rmul__", "__imul__", mul);
-  binary("__truediv__", "__rtruediv__", "__itruediv__", div);
-  binary("__pow__", "__rpow__", nullptr, pow);
-  binary("__matmul__", "__rmatmul__", nullptr, matmul);
+  binary("__add__", "__radd__", add);
+  binary("__sub__", "__rsub__", sub);
+  binary("__mul__", "__rmul__", mul);
+  binary("__truediv__", "__rtruediv__", div);
+  binary("__pow__", "__rpow__", pow);
+  binary("__matmul__", "__rmatmul__", matmul);
+  const auto in_place = [&](const char* name, BinaryFn fn, InPlaceFn change) {
+    cls.def(name,
+            [=](py::object self, py::handle other) { return apply_in_place(fn, change, std::move(self), other); });
+  };
+  in_place("__iadd__", add, &Tensor::add_);
+  in_place("__isub__", sub, &Tensor::sub_);
+  in_place("__imul__", mul, &Tensor::mul_);
+  in_place("__itruediv__", div, &Tensor::div_);
+  constexpr const char* kInPlace = R"(Changes the tensor in place, as torch's method of this name.
+
+Args:
+    other: a tensor, array or number that is broadcast to this tensor's shape.
+
+Raises:
+    RuntimeError: if the tape would record the change; it cannot be undone there.
+    ValueError: if this dtype cannot hold the result, or the result would have another shape.
+)";
+  def_in_place(cls, "add_", &Tensor::add_, kInPlace);
+  def_in_place(cls, "sub_", &Tensor::sub_, kInPlace);
+  def_in_place(cls, "mul_", &Tensor::mul_, kInPlace);
+  def_in_place(cls, "div_", &Tensor::div_, kInPlace);
   const auto comparison = [&](const char* name, BinaryFn fn) {
     cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
   };

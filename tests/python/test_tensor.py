@@ -332,6 +332,55 @@ def test_functions_of_integers():
 
 
 @needs_torch
+@pytest.mark.parametrize("name", ["add_", "sub_", "mul_", "div_"])
+@pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float32", "float64"), ("float64", "int64")])
+@pytest.mark.parametrize("shape", [(3, 4), (4,), (3, 1), ()])
+def test_arithmetic_in_place_as_in_torch(name, dtypes, shape):
+    import torch
+
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(1, 9, (3, 4)).astype(dtypes[0]), np.asarray(rng.integers(1, 9, shape)).astype(dtypes[1])
+    x, expected = cnnx.tensor(a), getattr(torch.tensor(a), name)(torch.tensor(b))
+    memory = x.numpy()
+    assert getattr(x, name)(cnnx.tensor(b)) is x
+    assert x.dtype == dtypes[0]
+    np.testing.assert_array_equal(memory, expected.numpy())
+    np.testing.assert_array_equal(x.numpy(), expected.numpy())
+
+
+def test_arithmetic_in_place_reads_what_it_overwrites():
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    x = cnnx.tensor(values)
+    x += x
+    np.testing.assert_array_equal(x.numpy(), 2 * values)
+    memory = values.copy()
+    shared = cnnx.from_numpy(memory)
+    shared -= cnnx.from_numpy(memory[1])
+    np.testing.assert_array_equal(memory, values - values[1])
+    memory = np.arange(70000, dtype=np.float32)
+    cnnx.from_numpy(memory[1:]).add_(cnnx.from_numpy(memory[:-1]))
+    np.testing.assert_array_equal(memory[1:], np.arange(69999) * 2 + 1)
+
+
+def test_arithmetic_in_place_is_not_recorded_but_noticed():
+    w = cnnx.ones(3, requires_grad=True)
+    x = w * 2
+    with pytest.raises(RuntimeError, match=r"\[mul_\] writing in place is not recorded"):
+        x.mul_(3)
+    y = cnnx.ones(3)
+    with pytest.raises(RuntimeError, match=r"\[add_\] writing in place is not recorded"):
+        y.add_(x)
+    saved = cnnx.full((3,), 2.0)
+    z = (w * saved).sum()
+    saved.add_(1)
+    with pytest.raises(RuntimeError, match="in place"):
+        z.backward()
+    x += 1  # an operator makes a new tensor where gradients pass
+    x.sum().backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [2, 2, 2])
+
+
+@needs_torch
 @pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv"])
 @pytest.mark.parametrize("dtype", ["bool", "int64", "float32", "float64"])
 @pytest.mark.parametrize("other", [2, 0.5, "bool", "int64", "float32", "float64"])
@@ -352,7 +401,7 @@ def test_in_place_results_must_fit_as_in_torch(name, dtype, other):
     except RuntimeError as error:
         if "cast" not in str(error):
             pytest.skip("torch has no such operation of booleans")
-        with pytest.raises(ValueError, match=rf"\[in-place\] a tensor of {dtype} cannot hold a \w+ result"):
+        with pytest.raises(ValueError, match=rf"\[{name[-3:]}_\] a tensor of {dtype} cannot hold a \w+ result"):
             fn(ours, ours_other)
         assert ours.tolist() == [1, 1, 1]
     else:

@@ -117,7 +117,7 @@ class CNNX_API Tensor {
   void backward(const Tensor& gradient = {}, bool retain_graph = false) const;
   Tensor detach() const;  ///< The same buffer without the gradient record.
 
-  // Copies and conversions; all but copy_, fill_ and set_data are recorded on the tape.
+  // Copies, conversions and changes in place; all but those whose names end in _, and set_data, are recorded.
   Tensor clone() const;
   Tensor contiguous_copy() const { return clone(); }
   Tensor to(DType dtype) const;
@@ -127,6 +127,12 @@ class CNNX_API Tensor {
   /// Writes the values of source (same shape, any dtype) into this buffer. Not recorded.
   Tensor& copy_(const Tensor& source);
   Tensor& fill_(Scalar value);
+  /// Arithmetic where this tensor lies; `other` is broadcast to its shape. std::runtime_error if the tape would record
+  /// it, std::invalid_argument if this dtype cannot hold the result.
+  Tensor& add_(const Tensor& other);
+  Tensor& sub_(const Tensor& other);
+  Tensor& mul_(const Tensor& other);
+  Tensor& div_(const Tensor& other);
   /// Makes this handle, and every copy of it, refer to other's buffer, shape and dtype; keeps requires_grad.
   void set_data(const Tensor& other);
 

@@ -71,10 +71,10 @@ namespace {
 
 DType promote(DType a, DType b) { return std::max(a, b); }
 
-Tensor run(BinaryOp op, const Tensor& a, const Tensor& b, const Shape& shape) {
-  Tensor y = empty(shape, {a.dtype(), a.device()});
-  if (y.numel() == 0) return y;
-  const Broadcast g = make_broadcast(a.shape(), b.shape(), shape);
+/// y = op(a, b), all of one dtype; y may be a, or b where that is not repeated.
+void run_into(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& y) {
+  if (y.numel() == 0) return;
+  const Broadcast g = make_broadcast(a.shape(), b.shape(), y.shape());
   const auto apply = [&](auto t) {
     using T = decltype(t);
     kernels<BinaryKernels<T>>(a.device()).apply(op, g, a.data<T>(), b.data<T>(), y.data<T>());
@@ -84,6 +84,11 @@ Tensor run(BinaryOp op, const Tensor& a, const Tensor& b, const Shape& shape) {
   } else {
     dispatch_floating(a.dtype(), apply);
   }
+}
+
+Tensor run(BinaryOp op, const Tensor& a, const Tensor& b, const Shape& shape) {
+  Tensor y = empty(shape, {a.dtype(), a.device()});
+  run_into(op, a, b, y);
   return y;
 }
 
@@ -147,6 +152,36 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
   });
 }
 
+/// Whether y must be read before x is written: it lies where x does, but not value by value.
+bool is_in_the_way(const Tensor& y, const Tensor& x) {
+  const auto *from = static_cast<const char*>(y.raw_data()), *to = static_cast<const char*>(x.raw_data());
+  const auto bytes = [](const Tensor& t) { return t.numel() * dtype_size(t.dtype()); };
+  return from < to + bytes(x) && to < from + bytes(y) && (from != to || y.shape() != x.shape());
+}
+
+/// x = op(x, y) where x lies.
+Tensor& change(OpName what, Tensor& x, const Tensor& y) {
+  const auto [op, name] = what;
+  check(x.defined() && y.defined(), name, "expected two tensors; got an undefined one.");
+  check_same_device(name, x, y);
+  check(broadcast_shape(name, x.shape(), y.shape()) == x.shape(), name,
+        "the result must have the shape of the tensor that is changed; got {} and {}.", x.shape(), y.shape());
+  const auto kind = [](DType dtype) { return is_floating(dtype) ? DType::kFloat32 : dtype; };
+  const DType wanted = op == BinaryOp::kDiv ? DType::kFloat32 : kind(y.dtype());
+  check(wanted <= kind(x.dtype()), name,
+        "a tensor of {} cannot hold a {} result. Write x = x op y, or convert the tensor with .to(\"{}\") before.",
+        x.dtype(), wanted, wanted);
+  check<std::runtime_error>(!grad_needed({&x, &y}), name,
+                            "writing in place is not recorded, so a gradient would be lost. Write x = x op y, or do it "
+                            "under no_grad().");
+  if (x.dtype() == DType::kBool || y.dtype() > x.dtype()) return x.copy_(binary(what, x, y));
+  Tensor right = y.to(x.dtype());
+  if (is_in_the_way(right, x)) right = right.clone();
+  run_into(op, x, right, x);
+  x.impl()->storage->bump_version();
+  return x;
+}
+
 /// A number as an operand: of x's dtype, but integers become float32 beside a number that is not one.
 Tensor scalar_like(const Tensor& x, Scalar value) {
   check(x.defined(), "tensor", "an undefined tensor was used.");
@@ -166,6 +201,11 @@ Tensor pow(const Tensor& a, const Tensor& b) {
   }
   return binary({BinaryOp::kPow, "pow"}, a, b);
 }
+
+Tensor& Tensor::add_(const Tensor& other) { return change({BinaryOp::kAdd, "add_"}, *this, other); }
+Tensor& Tensor::sub_(const Tensor& other) { return change({BinaryOp::kSub, "sub_"}, *this, other); }
+Tensor& Tensor::mul_(const Tensor& other) { return change({BinaryOp::kMul, "mul_"}, *this, other); }
+Tensor& Tensor::div_(const Tensor& other) { return change({BinaryOp::kDiv, "div_"}, *this, other); }
 
 Tensor add_relu(const Tensor& a, const Tensor& b) {
   constexpr const char* kOp = "add_relu";

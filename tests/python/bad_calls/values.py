@@ -206,13 +206,19 @@ CASES: list[Case] = [
     (
         lambda: operator.iadd(cnnx.tensor([1]), cnnx.ones(1, requires_grad=True)),
         ValueError,
-        "[in-place] a tensor of int64 cannot hold a float32 result. Write x = x op y, or convert the tensor with "
+        "[add_] a tensor of int64 cannot hold a float32 result. Write x = x op y, or convert the tensor with "
         '.to("float32") before.',
     ),
     (
+        lambda: cnnx.ones(2).add_(cnnx.ones(3, 2)),
+        ValueError,
+        "[add_] the result must have the shape of the tensor that is changed; got (2,) and (3, 2).",
+    ),
+    (lambda: cnnx.ones(2).div_("a"), TypeError, "[div_] expected a tensor, an array or a number; got 'a'."),
+    (
         lambda: operator.iadd(cnnx.tensor([True]), 2),
         ValueError,
-        "[in-place] a tensor of bool cannot hold a int64 result.",
+        "[add_] a tensor of bool cannot hold a int64 result.",
     ),
     (
         lambda: cnnx.tensor([1.0], dtype="float128"),
