@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["-std=c++20", "-O3", "--expt-relaxed-constexpr", "--extended-lambda", "-Xptxas=-v", "-DCNNX_BUILDING"]
+FLAGS = [
+    "-std=c++20",
+    "-O3",
+    "--expt-relaxed-constexpr",
+    "--extended-lambda",
+    "-Xptxas=-v",
+    "-DCNNX_BUILDING",
+    "-DCNNX_ISA=cuda",
+]
 
 
 @dataclass(frozen=True)

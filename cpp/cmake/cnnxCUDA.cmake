@@ -22,6 +22,7 @@ set(cnnx_cuda_sources
     cpp/src/ops/conv2d/direct_cuda.cu
     cpp/src/ops/conv2d/implicit_gemm_cuda.cu
     cpp/src/ops/conv2d/tensor_core_cuda.cu
+    cpp/src/ops/conv2d/winograd_cuda.cu
     cpp/src/ops/cross_entropy_cuda.cu
     cpp/src/ops/dropout_cuda.cu
     cpp/src/ops/group_norm_cuda.cu
@@ -67,7 +68,7 @@ if(cnnx_build_cuda)
                         CUDA_VISIBILITY_PRESET hidden
                         INSTALL_RPATH "$ORIGIN/../../nvidia/cu13/lib;$ORIGIN/../../nvidia/cublas/lib;$ORIGIN/../../nvidia/cudnn/lib;/usr/local/cuda/lib64")
   target_link_libraries(cnnx_cuda PRIVATE ${CMAKE_DL_LIBS})
-  target_compile_definitions(cnnx_cuda PRIVATE CNNX_BUILDING)
+  target_compile_definitions(cnnx_cuda PRIVATE CNNX_BUILDING CNNX_ISA=cuda)
   # Kernels call the constexpr members of the geometries; they have no operations on denormals to fear.
   target_compile_options(cnnx_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall$<COMMA>-Wextra>)
   target_include_directories(cnnx_cuda PRIVATE cpp/include cpp/src ${CMAKE_CURRENT_BINARY_DIR}/include)

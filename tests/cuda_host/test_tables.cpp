@@ -4,9 +4,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "kernels.h"
@@ -106,7 +108,11 @@ std::vector<Case> conv_cases() {
                 {{1, 1, 4, 4}, {1, 1, 4, 4}, {.padding = Padding::same()}},
                 {{2, 3, 27, 31}, {7, 3, 11, 11}, {.stride = 4, .padding = 2}},
                 {{1, 8, 20, 20}, {130, 8, 3, 3}, {.padding = 1}},  // large tiles
-                {{2, 130, 6, 5}, {8, 130, 3, 3}, {.padding = 1}}});
+                {{2, 130, 6, 5}, {8, 130, 3, 3}, {.padding = 1}},
+                {{3, 4, 1, 17}, {6, 4, 3, 3}, {.padding = 1}},
+                {{2, 6, 13, 5}, {4, 3, 3, 3}, {.padding = {0, 2, 1, 0}, .groups = 2}},
+                {{5, 3, 4, 14}, {3, 1, 3, 3}, {.padding = 2, .groups = 3}},
+                {{2, 2, 1, 2}, {3, 2, 3, 3}, {.padding = {4, 1, 0, 7}}}});
   return cases;
 }
 
@@ -141,6 +147,17 @@ void check_algorithm(const Conv2dKernels<T>& k, const Conv2dKernels<T>& referenc
   }
 }
 
+/// With as much scratch memory as it likes, then with little, where that makes a difference.
+template <class T>
+void check_accepted(const Conv2dKernels<T>& k, Conv2dGeometry g) {
+  check_algorithm<T>(k, cpu_kernels<Im2colConv2d<T>>(), g);
+  const int64_t bytes = k.workspace_bytes(g, ConvPass::kForward);
+  g.column_bytes = 64;
+  if (k.workspace_bytes(g, ConvPass::kForward) == bytes) return;
+  CAPTURE(g.column_bytes);
+  check_algorithm<T>(k, cpu_kernels<Im2colConv2d<T>>(), g);
+}
+
 template <class T>
 void check_conv() {
   for (const Case& c : conv_cases()) {
@@ -151,7 +168,7 @@ void check_conv() {
     CAPTURE(c.options.dilation.h);
     for (const auto* algorithm : conv2d_algorithms<T>(kCuda)) {
       CAPTURE(algorithm->name);
-      if (algorithm->accepts(g, ConvPass::kForward)) check_algorithm<T>(*algorithm, cpu_kernels<Im2colConv2d<T>>(), g);
+      if (algorithm->accepts(g, ConvPass::kForward)) check_accepted(*algorithm, g);
     }
   }
 }
@@ -182,6 +199,34 @@ void check_pooling(const PoolGeometry& g) {
 
 TEST_CASE("convolution, float32") { check_conv<float>(); }
 TEST_CASE("convolution, float64") { check_conv<double>(); }
+
+TEST_CASE("Winograd is taken where it pays, and keeps within its memory") {
+  REQUIRE(ready);
+  const auto chosen = [](const Shape& x, int64_t filters, const ConvOptions& options, Precision precision) {
+    Conv2dGeometry g = conv2d_geometry(x, {filters, x[1] / options.groups, 3, 3}, options);
+    g.precision = precision;
+    std::vector<std::string_view> names;
+    for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardInput, ConvPass::kBackwardWeight}) {
+      const Conv2dKernels<float>& k = choose_conv2d<float>(g, pass, kCuda);
+      names.emplace_back(k.name);
+      if (names.back() == "winograd") {
+        const int64_t filter_bytes = 4 * 36 * filters * g.group_in();
+        CHECK(k.workspace_bytes(g, pass) <= (int64_t{64} << 20) + filter_bytes);
+      }
+    }
+    return static_cast<int64_t>(std::count(names.begin(), names.end(), "winograd"));
+  };
+  const Precision full = Precision::kFull;
+  CHECK(chosen({32, 512, 28, 28}, 512, {.padding = 1}, full) == 3);
+  CHECK(chosen({32, 256, 28, 28}, 256, {.padding = 1}, full) == 3);
+  CHECK(chosen({32, 3, 224, 224}, 64, {.padding = 1}, full) == 0);
+  CHECK(chosen({1, 512, 7, 7}, 512, {.padding = 1}, full) == 0);
+  CHECK(chosen({32, 256, 28, 28}, 256, {.padding = 1, .groups = 256}, full) == 0);
+  CHECK(chosen({32, 512, 28, 28}, 512, {.stride = 2, .padding = 1}, full) == 0);
+  for (const Precision reduced : {Precision::kTF32, Precision::kBFloat16, Precision::kFloat16}) {
+    CHECK(chosen({32, 512, 28, 28}, 512, {.padding = 1}, reduced) == 0);
+  }
+}
 
 TEST_CASE_TEMPLATE("pooling", T, float, double) {
   const Tensor x = zeros({2, 3, 11, 14});

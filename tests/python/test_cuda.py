@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -204,9 +204,79 @@ def test_lengths_that_fours_do_and_do_not_divide(size, dtype):
         on_both(lambda x: F.relu(F.batch_norm(x, None, None, training=True)), [x], dtype, 50)
 
 
+@pytest.fixture(params=[None, "1 KB"])
+def limit(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    cnnx.memory.set_workspace_limit(request.param)
+    yield request.param
+    cnnx.memory.set_workspace_limit(None)
+
+
+@needs_cuda
+@pytest.mark.parametrize("size", [(1, 1), (1, 19), (4, 4), (7, 7), (13, 6), (16, 12)], ids=str)
+@pytest.mark.parametrize("padding", [1, 2, (2, 1, 1, 2), (5, 1, 1, 4)], ids=str)
+def test_winograd(size, padding, limit, dtype):
+    """With a limit, a run has four tiles."""
+    cnnx.set_conv_algorithm("winograd")
+    for batch, channels, filters, groups in ((1, 1, 1, 1), (5, 3, 6, 1), (2, 8, 4, 2)):
+        arrays = randoms(6, (batch, channels, *size), (filters, channels // groups, 3, 3), (filters,))
+        on_both(lambda x, w, b, groups=groups: F.conv2d(x, w, b, padding=padding, groups=groups), arrays, dtype, 50)
+
+
+@needs_cuda
+@pytest.mark.parametrize("size", [(0, 3), (3, 0), (0, 0)], ids=str)
+def test_winograd_of_images_without_pixels(size, dtype):
+    cnnx.set_conv_algorithm("winograd")
+    on_both(lambda x, w, b: F.conv2d(x, w, b, padding=2), randoms(6, (2, 3, *size), (4, 3, 3, 3), (4,)), dtype)
+    on_both(lambda x, w, b: F.conv2d(x, w, b), randoms(6, (0, 3, 5, 5), (4, 3, 3, 3), (4,)), dtype)
+
+
+@needs_cuda
+@pytest.mark.parametrize("channels", [64, 256])
+def test_winograd_rounds_little(channels, limit):
+    x, w, gy = (a.astype("float32") for a in randoms(11, (2, channels, 28, 28), (32, channels, 3, 3), (2, 32, 28, 28)))
+    found = {}
+    for algorithm, device, dtype in (
+        ("winograd", "cuda", "float32"),
+        ("implicit_gemm", "cuda", "float32"),
+        ("auto", "cpu", "float64"),
+    ):
+        cnnx.set_conv_algorithm(algorithm)
+        inputs = [cnnx.tensor(a, dtype=dtype, device=device, requires_grad=True) for a in (x, w)]
+        y = F.conv2d(*inputs, padding=1)
+        y.backward(cnnx.tensor(gy, dtype=dtype, device=device))
+        found[algorithm] = [np.asarray(t) for t in (y.detach(), *(i.grad for i in inputs))]
+    for winograd, gemm, exact in zip(*found.values(), strict=True):
+        error = winograd - exact
+        assert np.linalg.norm(error) < 2e-6 * np.linalg.norm(exact)
+        assert np.abs(error).max() < 2e-5 * exact.std()
+        assert (winograd != gemm).any()
+
+
+@needs_cuda
+def test_winograd_and_what_follows(limit):
+    parts = [cnnx.Conv2d(5, 6, 3, padding=1), cnnx.BatchNorm2d(6), cnnx.ReLU()]
+    fused = cnnx.Sequential(*parts).eval()
+    (x,) = randoms(12, (3, 5, 9, 8))
+    outputs = []
+    for algorithm, device in (("implicit_gemm", "cpu"), ("winograd", "cuda")):
+        cnnx.set_conv_algorithm(algorithm)
+        with cnnx.no_grad():
+            outputs.append(fused.to(device)(cnnx.tensor(x, dtype="float32", device=device)))
+    assert_close(outputs[1], outputs[0], scale=5)
+
+
+@needs_cuda
+def test_autotune_measures_winograd_too():
+    x, w = cnnx.randn(2, 5, 9, 11, device="cuda"), cnnx.randn(6, 5, 3, 3, device="cuda")
+    with cnnx.autotune():
+        F.conv2d(x, w)
+        assert {"winograd", "implicit_gemm"} <= set(cnnx.autotune_choices()[-1]["ms"])
+    cnnx.clear_autotune()
+
+
 @needs_cuda
 def test_conv2d_under_a_pinned_algorithm_that_the_gpu_lacks(dtype):
-    cnnx.set_conv_algorithm("winograd")
+    cnnx.set_conv_algorithm("winograd_2x2")
     on_both(lambda x, w: F.conv2d(x, w, padding=1), randoms(6, (2, 4, 9, 9), (5, 4, 3, 3)), dtype, 20)
 
 

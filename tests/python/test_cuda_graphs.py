@@ -81,7 +81,9 @@ def train(optimizer_name: str, captured: bool, steps: int = 8) -> tuple[list[flo
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_captured_training_step_gives_the_same_bits(name):
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+def test_a_captured_training_step_gives_the_same_bits(name, algorithm):
+    cnnx.set_conv_algorithm(algorithm)
     losses, state = train(name, captured=False)
     graph_losses, graph_state = train(name, captured=True)
     assert graph_losses == losses

@@ -121,7 +121,7 @@ def test_conv2d(case, precision):
         (filters, channels // groups, *kernel),
         (filters,),
     )
-    for algorithm in ["implicit_gemm", *["direct"] * (channels == groups)]:
+    for algorithm in ["implicit_gemm", *["direct"] * (channels == groups), *["winograd"] * (kernel == (3, 3))]:
         cnnx.set_conv_algorithm(algorithm)
         check(lambda x, w, b: F.conv2d(x, w, b, groups=groups, **options), arrays, precision)
 

@@ -119,7 +119,8 @@ const void* find_floating(const char* type) {
                     DirectConv2d<T>, DropoutKernels<T>, GroupNormKernels<T>, Im2colKernels<T>, ImplicitGemmConv2d<T>,
                     LPPool2dKernels<T>, LinearKernels<T>, LocallyConnectedKernels<T>, LossKernels<T>, LrnKernels<T>,
                     MatmulKernels<T>, MaxPool2dKernels<T>, MultiMarginKernels<T>, OptimizerKernels<T>, RandomKernels<T>,
-                    ReduceKernels<T>, ResampleKernels<T>, RowKernels<T>, SoftmaxKernels<T>, UnaryKernels<T>>(type);
+                    ReduceKernels<T>, ResampleKernels<T>, RowKernels<T>, SoftmaxKernels<T>, UnaryKernels<T>,
+                    WinogradConv2d<T>>(type);
 }
 
 const void* find_table(const char* type) {

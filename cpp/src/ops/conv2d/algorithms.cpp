@@ -15,9 +15,9 @@ std::atomic<const char*> pinned{nullptr};  // an algorithm's own name; null choo
 /// The algorithms of a GPU have the names of those of the CPU that they are like; cuDNN's are like none.
 template <class T>
 std::span<const Conv2dKernels<T>* const> cuda_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 3> list{&cuda_kernels<DirectConv2d<T>>(device),
-                                                           &cuda_kernels<CudnnConv2d<T>>(device),
-                                                           &cuda_kernels<ImplicitGemmConv2d<T>>(device)};
+  static const std::array<const Conv2dKernels<T>*, 4> list{
+      &cuda_kernels<DirectConv2d<T>>(device), &cuda_kernels<CudnnConv2d<T>>(device),
+      &cuda_kernels<WinogradConv2d<T>>(device), &cuda_kernels<ImplicitGemmConv2d<T>>(device)};
   use_cuda_device(device.index);
   return list;
 }

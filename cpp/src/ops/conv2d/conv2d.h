@@ -19,7 +19,8 @@ struct Conv2dGeometry {
   int threads = 1;                                  // that a kernel may use: each may have a workspace of its own
   bool is_prepared = false;                         // the weights are what the algorithm's prepare() made of them
   static constexpr int64_t kColumnBytes = 1 << 19;  // half of a 1 MiB second-level cache
-  int64_t column_bytes = kColumnBytes;              // of im2col columns at a time; less under a workspace limit
+  int64_t column_bytes = kColumnBytes;              // of im2col columns at a time; less under a workspace limit, as
+                                                    // are the tiles of Winograd on a GPU
   Precision precision = Precision::kFull;           // on CUDA devices
 
   constexpr int64_t group_in() const { return in_channels / groups; }
