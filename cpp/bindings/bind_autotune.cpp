@@ -30,6 +30,7 @@ Example:
           py::dict times;
           for (const auto& [name, milliseconds] : each.milliseconds) times[py::str(name)] = milliseconds;
           py::dict choice;
+          choice["machine"] = each.machine;
           choice["key"] = each.key;
           choice["source"] = each.source;
           choice["algorithm"] = each.algorithm;
@@ -41,8 +42,9 @@ Example:
       R"(The convolution algorithms that autotune has chosen in this process, or has read from its file.
 
 Returns:
-    A list of dicts: "key", which has the pass, the geometry and all else that a choice depends on; "source", which is
-    "measured", "file", or "rule" where measuring was impossible; "algorithm"; "ms", the time of each that was measured.
+    A list of dicts: "machine", the processor or GPU and the versions of what runs on it; "key", which has the pass, the
+    geometry and all else that a choice depends on; "source", which is "measured", "file", or "rule" where measuring was
+    impossible; "algorithm"; "ms", the time of each that was measured.
 
 Example:
     >>> import cnnx
@@ -51,8 +53,9 @@ Example:
     >>> cnnx.autotune_choices()[-1]["algorithm"] in cnnx.conv_algorithms()
     True
 )");
-  m.def("clear_autotune", &clear_autotune, py::call_guard<py::gil_scoped_release>(),
-        R"(Forgets what autotune has chosen, in this process and in its file (there, for this machine).
+  m.def(
+      "clear_autotune", &clear_autotune, py::call_guard<py::gil_scoped_release>(),
+      R"(Forgets what autotune has chosen, in this process and in its file (there, for this machine's processor and GPUs).
 
 Example:
     >>> import cnnx

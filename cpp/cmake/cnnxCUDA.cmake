@@ -4,8 +4,6 @@
 # driver are: a machine that only has the compiler, as many that build wheels do, is not kept waiting for it.
 include(cnnxCUDASwitch)
 
-set(CNNX_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 CACHE STRING "GPUs to build for; the last one's PTX serves newer ones")
-
 set(cnnx_cuda_sources
     cpp/src/cuda/cublas.cu
     cpp/src/cuda/cudnn.cu
@@ -58,7 +56,12 @@ elseif(CNNX_CUDA STREQUAL "AUTO" AND EXISTS /proc/driver/nvidia/version)
 endif()
 
 if(cnnx_build_cuda)
-  set(CMAKE_CUDA_ARCHITECTURES ${CNNX_CUDA_ARCHITECTURES})
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)  # the last one's PTX serves newer GPUs
+  endif()
+  if(CMAKE_VERSION VERSION_LESS 3.26)
+    message(FATAL_ERROR "CMake ${CMAKE_VERSION} knows no C++20 in CUDA. Use 3.26 or later (pip install cmake), or -DCNNX_CUDA=OFF.")
+  endif()
   enable_language(CUDA)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
     message(FATAL_ERROR "cnnx needs CUDA 12.4 or later; found ${CMAKE_CUDA_COMPILER_VERSION}. Use -DCNNX_CUDA=OFF to build without.")

@@ -22,6 +22,7 @@
 #endif
 
 #include "cnnx/version.h"
+#include "cuda/library.h"
 #include "io/atomic_file.h"
 
 namespace cnnx {
@@ -62,11 +63,14 @@ std::string cpu_model() {
   return "";
 }
 
-/// Times hold for one processor, one instruction set and one version of the kernels. Empty if the processor is unknown:
-/// then nothing is kept. Never destroyed, as the last write comes late in the process's end.
-std::string machine() {
+/// Times hold for one processor and one instruction set, or one GPU with its software, and for one version of the
+/// kernels. Empty if the processor is unknown: then nothing is kept. The model is never destroyed, as other threads may
+/// compute until the process ends.
+std::string machine_of(Device device) {
+  const std::string version = std::string(", cnnx ") + CNNX_VERSION;
+  if (device.is_cuda()) return cuda_library().describe(device.index) + version;
   static const std::string& model = *new std::string(cpu_model());
-  return model.empty() ? "" : model + ", " + cpu_isa_name() + ", cnnx " + CNNX_VERSION;
+  return model.empty() ? "" : model + ", " + cpu_isa_name() + version;
 }
 
 void warn(const std::string& text) {
@@ -123,9 +127,9 @@ Json to_json(const AutotuneChoice& choice) {
 }
 
 /// An entry of the file; nothing if it is not what this library writes.
-std::optional<AutotuneChoice> from_json(const std::string& key, const Json& entry) {
+std::optional<AutotuneChoice> from_json(const std::string& machine, const std::string& key, const Json& entry) {
   if (!entry.is_object() || !entry.contains("algorithm") || !entry["algorithm"].is_string()) return std::nullopt;
-  AutotuneChoice choice{key, "file", entry["algorithm"].get<std::string>(), {}};
+  AutotuneChoice choice{machine, key, "file", entry["algorithm"].get<std::string>(), {}};
   if (entry.contains("ms") && entry["ms"].is_object()) {
     for (const auto& [name, time] : entry["ms"].items())
       if (time.is_number()) choice.milliseconds.emplace_back(name, time.get<double>());
@@ -135,13 +139,13 @@ std::optional<AutotuneChoice> from_json(const std::string& key, const Json& entr
 
 class Book {
  public:
-  std::optional<std::string> find(const std::string& key) {
+  std::optional<std::string> find(const std::string& machine, const std::string& key) {
     std::optional<std::string> algorithm;
     bool due = false;
     {
       const std::lock_guard lock(mutex_);
-      if (!std::exchange(is_loaded_, true)) load();
-      const auto found = choices_.find(key);
+      if (loaded_.insert(machine).second) load(machine);
+      const auto found = choices_.find({machine, key});
       if (found != choices_.end()) algorithm = found->second.algorithm;
       due = is_due();
     }
@@ -149,16 +153,16 @@ class Book {
     return algorithm;
   }
 
-  void remember(AutotuneChoice choice, bool keep) {
+  void remember(AutotuneChoice choice) {
     bool due = false;
     {
       const std::lock_guard lock(mutex_);
-      if (keep) {
+      const Place place{choice.machine, choice.key};
+      if (choice.source == "measured" && !choice.machine.empty()) {
         if (pending_.empty()) last_write_ = Clock::now();
-        pending_.insert(choice.key);
+        pending_.insert(place);
       }
-      std::string key = choice.key;
-      choices_.insert_or_assign(std::move(key), std::move(choice));
+      choices_.insert_or_assign(place, std::move(choice));
       due = is_due();
     }
     if (due) write();
@@ -167,31 +171,40 @@ class Book {
   std::vector<AutotuneChoice> list() {
     const std::lock_guard lock(mutex_);
     std::vector<AutotuneChoice> all;
-    for (const auto& [key, choice] : choices_) all.push_back(choice);
+    for (const auto& [place, choice] : choices_) all.push_back(choice);
     return all;
   }
 
-  void clear() {
+  void clear(const std::set<std::string>& machines) {
     {
       const std::lock_guard lock(mutex_);
       choices_.clear();
       pending_.clear();
-      is_loaded_ = false;
+      loaded_.clear();
     }
-    change_file([](Json& mine) { return std::exchange(mine, Json::object()).size() > 0; });
+    change_file([&](Json& all) {
+      size_t erased = 0;
+      for (const std::string& machine : machines) erased += all.erase(machine);
+      return erased > 0;
+    });
   }
 
   void write() noexcept {
-    std::map<std::string, Json> entries;
+    std::map<Place, Json> entries;
     try {
       {
         const std::lock_guard lock(mutex_);
-        for (const std::string& key : pending_) entries[key] = to_json(choices_.at(key));
+        for (const Place& place : pending_) entries[place] = to_json(choices_.at(place));
         pending_.clear();
       }
-      change_file([&](Json& mine) {
-        for (auto& [key, entry] : entries) mine[key] = std::move(entry);
-        return !entries.empty();
+      if (entries.empty()) return;
+      change_file([&](Json& all) {
+        for (auto& [place, entry] : entries) {
+          Json& mine = all[place.first];
+          if (!mine.is_object()) mine = Json::object();
+          mine[place.second] = std::move(entry);
+        }
+        return true;
       });
     } catch (const std::exception&) {  // no memory: what was measured is measured again
     }
@@ -200,28 +213,30 @@ class Book {
   std::mutex measuring;
 
  private:
+  using Place = std::pair<std::string, std::string>;  // machine, key
+
   /// Whether choices wait long enough to be written; asked under the mutex.
   bool is_due() const { return !pending_.empty() && Clock::now() - last_write_ >= kWriteEvery; }
 
-  void load() {
+  void load(const std::string& machine) {
     const fs::path path = cache_path();
-    if (path.empty() || machine().empty()) return;
+    if (path.empty() || machine.empty()) return;
     const std::optional<Json> cache = read_cache(path);
     if (!cache) return;
     const Json& machines = (*cache)["machines"];
-    const auto mine = machines.find(machine());
+    const auto mine = machines.find(machine);
     if (mine == machines.end() || !mine->is_object()) return;
     for (const auto& [key, entry] : mine->items()) {
-      if (auto choice = from_json(key, entry)) choices_.emplace(key, std::move(*choice));
+      if (auto choice = from_json(machine, key, entry)) choices_.emplace(Place{machine, key}, std::move(*choice));
     }
   }
 
-  /// Lets `change` alter this machine's entries of the file; writes it if that returns true.
+  /// Lets `change` alter the machines of the file; writes it if that returns true.
   template <class F>
   void change_file(F&& change) {
     const std::lock_guard one_writer(file_mutex_);
     const fs::path path = cache_path();
-    if (path.empty() || machine().empty()) return;
+    if (path.empty()) return;
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     try {
       std::error_code error;
@@ -229,9 +244,7 @@ class Book {
       const FolderLock lock(folder);
       std::optional<Json> cache = read_cache(path);
       if (!cache) return;
-      Json& mine = (*cache)["machines"][machine()];
-      if (!mine.is_object()) mine = Json::object();
-      if (!change(mine)) return;
+      if (!change((*cache)["machines"])) return;
       write_atomically(path.string(), [&](std::ostream& out) {
         out << cache->dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
       });
@@ -241,10 +254,10 @@ class Book {
   }
 
   std::mutex mutex_, file_mutex_;
-  std::map<std::string, AutotuneChoice> choices_;
-  std::set<std::string> pending_;  // keys that the file does not have yet
+  std::map<Place, AutotuneChoice> choices_;
+  std::set<Place> pending_;       // what the file does not have yet
+  std::set<std::string> loaded_;  // machines whose entries of the file are among the choices
   Clock::time_point last_write_;
-  bool is_loaded_ = false;
 };
 
 /// Never destroyed: other threads may compute until the process ends. A forked child starts afresh, as another thread
@@ -267,11 +280,13 @@ std::atomic<bool>& enabled() {
 
 }  // namespace
 
-std::optional<std::string> remembered_choice(const std::string& key) { return book().find(key); }
+std::optional<std::string> remembered_choice(Device device, const std::string& key) {
+  return book().find(machine_of(device), key);
+}
 
-void remember_choice(AutotuneChoice choice, Device device) {
-  const bool keep = choice.source == "measured" && !device.is_cuda();
-  book().remember(std::move(choice), keep);
+void remember_choice(Device device, AutotuneChoice choice) {
+  choice.machine = machine_of(device);
+  book().remember(std::move(choice));
 }
 
 std::mutex& measuring() { return book().measuring; }
@@ -279,6 +294,10 @@ std::mutex& measuring() { return book().measuring; }
 void set_autotune(bool on) { enabled() = on; }
 bool is_autotune_enabled() { return enabled().load(std::memory_order_relaxed); }
 std::vector<AutotuneChoice> autotune_choices() { return book().list(); }
-void clear_autotune() { book().clear(); }
+void clear_autotune() {
+  std::set<std::string> machines{machine_of(Device())};
+  for (int i = 0; i < cuda_device_count(); ++i) machines.insert(machine_of({DeviceType::kCuda, i}));
+  book().clear(machines);
+}
 
 }  // namespace cnnx

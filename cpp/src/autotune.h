@@ -9,11 +9,11 @@
 
 namespace cnnx {
 
-/// The algorithm that is remembered for a key: this process's own choice or the file's.
-std::optional<std::string> remembered_choice(const std::string& key);
+/// The algorithm that is remembered for a key on machines as this device's: this process's own choice or the file's.
+std::optional<std::string> remembered_choice(Device device, const std::string& key);
 /// Remembers a choice for the rest of the process, in place of one that the file had; and in the file, if it was
-/// measured on the CPU: a GPU may be another one tomorrow.
-void remember_choice(AutotuneChoice choice, Device device);
+/// measured. Fills in its machine.
+void remember_choice(Device device, AutotuneChoice choice);
 /// Held while something is measured: one at a time, and who meets what another thread is measuring waits for it.
 std::mutex& measuring();
 

@@ -215,9 +215,9 @@ class autotune(_ProcessMode[bool]):
     for the whole process; used as a context manager, it is restored at the end of the block. The environment variable
     ``CNNX_AUTOTUNE=1`` switches it on from the start.
 
-    Choices made on the CPU are kept in ``$XDG_CACHE_HOME/cnnx/autotune.json`` (else ``~/.cache/cnnx/autotune.json``), or where
-    ``CNNX_AUTOTUNE_CACHE`` says; empty, nowhere. They hold for one model of processor and one version of cnnx. The file may
-    be shared: processes add to it.
+    Choices are kept in ``$XDG_CACHE_HOME/cnnx/autotune.json`` (else ``~/.cache/cnnx/autotune.json``), or where
+    ``CNNX_AUTOTUNE_CACHE`` says; empty, nowhere. They hold for one model of processor, or of GPU with its CUDA, driver and
+    cuDNN, and one version of cnnx. The file may be shared: processes add to it.
 
     Algorithms round differently, so that results may differ in the last digits from one measurement to the next; once a
     choice is in the file, runs agree. What is first met while it cannot be measured (another thread has the library's

@@ -156,7 +156,8 @@ def set_workspace_limit(limit: int | str | None) -> None:
     """Caps the workspace of one operation; the algorithms of a convolution that need more are not used.
 
     If none needs so little, the general algorithm, im2col, works on fewer columns at a time and with fewer threads. The
-    smallest piece, the columns of one output position, is allowed always.
+    smallest piece, the columns of one output position, is allowed always. On CUDA, cuDNN takes the next algorithm that fits,
+    and cnnx's own kernels cut long sums into fewer pieces.
 
     Args:
         limit: bytes, text such as "64 MB", or None for no limit, as at first.

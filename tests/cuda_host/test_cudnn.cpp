@@ -172,6 +172,37 @@ TEST_CASE("more geometries than are remembered") {
   CHECK(bytes(3) == before);
 }
 
+TEST_CASE("cuDNN keeps within the limit of workspaces") {
+  const auto& k = cuda_kernels<CudnnConv2d<float>>(kCuda);
+  const auto bytes = [&](ConvPass pass, int64_t limit) {
+    Conv2dGeometry g = geometry({1, 2, 7, 9}, {3, 2, 2, 2}, {});
+    g.workspace_limit = limit;
+    return k.accepts(g, pass) ? k.workspace_bytes(g, pass) : -1;
+  };
+  const int64_t most = bytes(ConvPass::kForward, kNoWorkspaceLimit),
+                gradient = bytes(ConvPass::kBackwardInput, INT64_MAX);
+  CHECK(most > 3);
+  CHECK(bytes(ConvPass::kForward, most) == most);
+  CHECK(bytes(ConvPass::kForward, most - 1) == 3);  // the next algorithm that fits
+  CHECK(bytes(ConvPass::kForward, 2) == -1);
+  CHECK(bytes(ConvPass::kForward, kNoWorkspaceLimit) == most);
+  CHECK(bytes(ConvPass::kBackwardInput, gradient) == gradient);
+  CHECK(bytes(ConvPass::kBackwardInput, gradient - 1) == -1);
+
+  const Tensor x = ones({1, 2, 7, 9}, {.device = kCuda}), w = ones({3, 2, 2, 2}, {.device = kCuda});
+  for (const int64_t limit : {most, int64_t{3}, int64_t{2}}) {
+    set_workspace_limit(limit);
+    CHECK(conv2d(x, w, {}, {}).to(Device()).data<float>()[0] == 8);
+    const Failing failing("run");  // shows which one runs
+    if (limit == 2) {
+      conv2d(x, w, {}, {});
+    } else {
+      CHECK_THROWS_AS(conv2d(x, w, {}, {}), CudaError);
+    }
+  }
+  set_workspace_limit(kNoWorkspaceLimit);
+}
+
 TEST_CASE("an error of cuDNN's is an error that says how to do without") {
   const Tensor x = ones({1, 2, 5, 6}, {.device = kCuda}), w = ones({3, 2, 2, 2}, {.device = kCuda});
   {

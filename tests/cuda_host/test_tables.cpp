@@ -173,6 +173,23 @@ void check_conv() {
   }
 }
 
+TEST_CASE("implicit GEMM cuts its sums into no more pieces than there is room for") {
+  const auto& k = cuda_kernels<ImplicitGemmConv2d<float>>(kCuda);
+  for (const Precision precision : {Precision::kFull, Precision::kTF32}) {
+    Conv2dGeometry g = conv2d_geometry({2, 130, 6, 5}, {8, 130, 3, 3}, {.padding = 1});
+    g.precision = precision;
+    const int64_t most = k.workspace_bytes(g, ConvPass::kForward);
+    REQUIRE(most > 0);
+    for (const int64_t limit : {most, most - 1, int64_t{1}}) {
+      g.workspace_limit = limit;
+      const int64_t bytes = k.workspace_bytes(g, ConvPass::kForward);
+      CHECK(bytes <= limit);
+      CHECK((bytes == most) == (limit == most));
+      if (precision == Precision::kFull) check_algorithm<float>(k, cpu_kernels<Im2colConv2d<float>>(), g);
+    }
+  }
+}
+
 // ---- Pooling
 
 template <class T>

@@ -467,7 +467,7 @@ def test_clear(tmp_path, monkeypatch):
     _run(cache, 9, 10)
     monkeypatch.setenv("CNNX_AUTOTUNE_CACHE", str(cache))
     cnnx.clear_autotune()
-    assert _entries(cache) == {}
+    assert json.loads(cache.read_text())["machines"] == {}
     with cnnx.autotune():
         _passes()
         assert len(cnnx.autotune_choices()) == 3

@@ -30,7 +30,7 @@ struct Found {
   int reserved[3];
 };
 
-constexpr int kMostAlgorithms = 8;
+constexpr int kMostAlgorithms = 32;  // several of its eight have entries for more than one kind of units
 
 /// The functions of one pass. Its arrays in their order, the last is the result: x, w, y; w, gy, gx; x, gy, gw.
 struct Pass {

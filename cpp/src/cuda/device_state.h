@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <string>
 
 #include "cuda/checks.h"
 #include "cuda/library.h"
@@ -15,6 +16,8 @@ struct DeviceState {
   int multiprocessors = 1;
   FailedCheck* failed = nullptr;
   std::atomic<bool> is_captured{false};  // some thread captures
+  std::once_flag described;
+  const std::string* description = nullptr;
 };
 
 /// That of a device which use_device() chose before, and of the one the calling thread uses.

@@ -99,6 +99,22 @@ void memory_info(int device, size_t* free, size_t* total) {
   check_cuda(cudaMemGetInfo(free, total), "cudaMemGetInfo");
 }
 
+const char* describe(int device) {
+  DeviceState& state = states[device];
+  std::call_once(state.described, [&] {
+    cudaDeviceProp device_is;
+    int driver = 0, runtime = 0;
+    check_cuda(cudaGetDeviceProperties(&device_is, device), "cudaGetDeviceProperties");
+    check_cuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+    check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+    state.description =
+        new std::string(std::string(device_is.name) + ", compute capability " + std::to_string(device_is.major) + "." +
+                        std::to_string(device_is.minor) + ", CUDA " + version_text(runtime) + ", driver for CUDA " +
+                        version_text(driver) + ", cuDNN " + std::to_string(cudnn_version()));
+  });
+  return state.description->c_str();
+}
+
 struct Entry {
   const char* type;
   const void* kernels;
@@ -134,7 +150,7 @@ constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count,  use_device,   alloca
                                copy,         synchronize,   find_table,   connect,       begin_capture, end_capture,
                                replay,       release_graph, upload_to,    pin,           copy_async,    make_event,
                                record,       wait,          wait_on_host, release_event, work_stream,   meet,
-                               settle,       cudnn_version};
+                               settle,       cudnn_version, describe};
 
 }  // namespace
 

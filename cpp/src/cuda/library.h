@@ -69,6 +69,8 @@ struct CudaLibrary {
 
   /// That of cuDNN, as it numbers them; 0 if there is none.
   int (*cudnn_version)();
+  /// What times on the device depend on: its name and the versions of what runs there. Stays for the process.
+  const char* (*describe)(int device);
 };
 
 /// The library, loaded, with at least one device. Raises CudaError that says what is missing.

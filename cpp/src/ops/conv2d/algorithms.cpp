@@ -6,7 +6,6 @@
 #include "check.h"
 #include "kernels.h"
 #include "ops/conv2d/choice.h"
-#include "storage.h"
 
 namespace cnnx {
 namespace {
@@ -71,8 +70,8 @@ template <class T>
 bool is_eligible(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g, ConvPass pass) {
   Conv2dGeometry alone = g;
   alone.threads = 1;
-  const int64_t limit = workspace_limit();
-  return algorithm.accepts(g, pass) && (limit == kNoWorkspaceLimit || algorithm.workspace_bytes(alone, pass) <= limit);
+  return algorithm.accepts(g, pass) &&
+         (g.workspace_limit == kNoWorkspaceLimit || algorithm.workspace_bytes(alone, pass) <= g.workspace_limit);
 }
 
 template <class T>

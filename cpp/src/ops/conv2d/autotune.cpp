@@ -16,6 +16,7 @@ namespace {
 constexpr double kSeconds = 0.03;  // that an algorithm's runs may take, once there are kFewestRuns
 constexpr int kFewestRuns = 3;     // beside the first one, which meets cold caches and prepares the weights
 constexpr int kMostRuns = 100;
+constexpr int kRunsTogether = 8;         // on a GPU
 constexpr double kHopeless = 4;          // an algorithm whose first run takes so many times the best is not run again
 constexpr double kClearlyFaster = 0.97;  // of the time of the rule's choice: ties stay with that
 
@@ -53,36 +54,44 @@ std::string key_of(const Conv2dGeometry& g, ConvPass pass, Device device) {
       .add("h", g.h)
       .add("w", g.w)
       .add("dtype", dtype_name(dtype_of<T>()))
-      .add("prepared", g.is_prepared)
+      .add("prepared", g.is_prepared && !device.is_cuda())
       .add("precision", static_cast<int64_t>(g.precision))
-      .add("device", device.str())
       .add("threads", device.is_cuda() ? 0 : g.threads)
-      .add("limit", workspace_limit() == kNoWorkspaceLimit ? -1 : workspace_limit())
+      .add("limit", g.workspace_limit == kNoWorkspaceLimit ? -1 : g.workspace_limit)
       .take();
 }
 
-/// Whether a time would tell something now: not while a graph is captured, which runs nothing, nor while another thread
-/// has the pool. A loop of nothing is how to ask.
-bool can_measure(const Conv2dGeometry& g) {
-  if (is_capturing() || inside_shared_loop()) return false;
+/// Whether a time would tell something now: not while a graph is captured, which runs nothing, nor on the CPU while
+/// another thread has the pool. A loop of nothing is how to ask.
+bool can_measure(const Conv2dGeometry& g, Device device) {
+  if (is_capturing()) return false;
+  if (device.is_cuda()) return true;
+  if (inside_shared_loop()) return false;
   return g.threads == 1 || try_run_chunks(g.threads, g.threads, [](const void*, int64_t, int) {}, nullptr);
 }
 
-/// The least of several times, in seconds.
+/// The least of several times, in seconds. On a GPU, each is of several runs, since a wait takes longer than many a
+/// kernel, and a run before them loads the kernels and waits for what was there.
 template <class F>
-double measure(const F& run, double best_so_far) {
+double measure(const F& run, Device device, double best_so_far) {
   using Clock = std::chrono::steady_clock;
+  const int together = device.is_cuda() ? kRunsTogether : 1;
   const auto once = [&] {
     const auto start = Clock::now();
-    run();
-    return std::chrono::duration<double>(Clock::now() - start).count();
+    for (int i = 0; i < together; ++i) run();
+    if (device.is_cuda()) synchronize(device);
+    return std::chrono::duration<double>(Clock::now() - start).count() / together;
   };
+  if (device.is_cuda()) {
+    run();
+    synchronize(device);
+  }
   double least = once();
   if (least > kHopeless * best_so_far) return least;
   double total = 0;
   for (int runs = 0; runs < kFewestRuns || (runs < kMostRuns && total < kSeconds); ++runs) {
     const double time = once();
-    total += time;
+    total += time * together;
     least = std::min(least, time);
   }
   return least;
@@ -92,17 +101,12 @@ double measure(const F& run, double best_so_far) {
 template <class T>
 AutotuneChoice measure_all(std::span<const Conv2dKernels<T>* const> candidates, Device device, int64_t outputs,
                            const ConvRun<T>& run) {
-  AutotuneChoice choice{.key = {}, .source = "measured", .algorithm = {}, .milliseconds = {}};
+  AutotuneChoice choice{.machine = {}, .key = {}, .source = "measured", .algorithm = {}, .milliseconds = {}};
   double best = std::numeric_limits<double>::infinity();
   for (const auto* algorithm : candidates) {
     try {
       const Workspace scratch(static_cast<size_t>(outputs) * sizeof(T), device);
-      const double time = measure(
-          [&] {
-            run(*algorithm, static_cast<T*>(scratch.data()));
-            if (device.is_cuda()) synchronize(device);
-          },
-          best);
+      const double time = measure([&] { run(*algorithm, static_cast<T*>(scratch.data())); }, device, best);
       choice.milliseconds.emplace_back(algorithm->name, time * 1e3);
       const double rated = algorithm == candidates.front() ? time * kClearlyFaster : time;
       if (rated >= best) continue;
@@ -121,7 +125,7 @@ const Conv2dKernels<T>& autotuned_conv2d(const Conv2dGeometry& g, ConvPass pass,
                                          const ConvRun<T>& run) {
   const std::string key = key_of<T>(g, pass, device);
   const auto known = [&]() -> const Conv2dKernels<T>* {
-    const std::optional<std::string> name = remembered_choice(key);
+    const std::optional<std::string> name = remembered_choice(device, key);
     const Conv2dKernels<T>* const found = name ? find_conv2d<T>(device, *name) : nullptr;
     return found && found->accepts(g, pass) ? found : nullptr;
   };
@@ -134,11 +138,14 @@ const Conv2dKernels<T>& autotuned_conv2d(const Conv2dGeometry& g, ConvPass pass,
   const std::lock_guard one_at_a_time(measuring());
   if (const auto* remembered = known()) return *remembered;
   AutotuneChoice choice;
-  if (can_measure(g)) choice = measure_all<T>(candidates, device, outputs, run);
-  if (choice.algorithm.empty()) choice = {.key = {}, .source = "rule", .algorithm = rule.name, .milliseconds = {}};
+  if (can_measure(g, device)) choice = measure_all<T>(candidates, device, outputs, run);
+  if (choice.algorithm.empty()) {
+    choice.source = "rule";
+    choice.algorithm = rule.name;
+  }
   choice.key = key;
   const auto& chosen = *find_conv2d<T>(device, choice.algorithm);
-  remember_choice(std::move(choice), device);
+  remember_choice(device, std::move(choice));
   return chosen;
 }
 

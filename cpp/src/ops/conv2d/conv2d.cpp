@@ -36,12 +36,12 @@ namespace {
 template <class T, class F>
 void with_algorithm(Conv2dGeometry g, ConvPass pass, Tensor& output, const F& fn) {
   g.threads = region_threads();
+  g.workspace_limit = workspace_limit();
   const Device device = output.device();
-  const int64_t limit = workspace_limit();
   const auto run = [&](const Conv2dKernels<T>& algorithm, T* to) {
     Conv2dGeometry fitted = g;
     const auto bytes = [&] { return algorithm.workspace_bytes(fitted, pass); };
-    const auto too_much = [&] { return limit < kNoWorkspaceLimit && bytes() > limit; };
+    const auto too_much = [&] { return g.workspace_limit < kNoWorkspaceLimit && bytes() > g.workspace_limit; };
     while (fitted.threads > 1 && too_much()) --fitted.threads;
     while (fitted.column_bytes > 0 && too_much()) fitted.column_bytes /= 2;
     const Workspace workspace(static_cast<size_t>(bytes()), device);

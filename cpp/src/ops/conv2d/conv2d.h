@@ -5,6 +5,7 @@
 
 #include "cnnx/precision.h"
 #include "ops/window.h"
+#include "storage.h"
 
 namespace cnnx {
 
@@ -22,6 +23,7 @@ struct Conv2dGeometry {
   int64_t column_bytes = kColumnBytes;              // of im2col columns at a time; less under a workspace limit, as
                                                     // are the tiles of Winograd on a GPU
   Precision precision = Precision::kFull;           // on CUDA devices
+  int64_t workspace_limit = kNoWorkspaceLimit;      // which an algorithm with a choice keeps within
 
   constexpr int64_t group_in() const { return in_channels / groups; }
   constexpr int64_t group_out() const { return out_channels / groups; }

@@ -81,7 +81,11 @@ cudnn::Handle& handle_of_device() {
 }
 cudnn::Handle use_handle(const cudnn::Library& api) {
   cudnn::Handle& handle = handle_of_device();
-  if (!handle) cudnn::check(api.create(&handle), "initialisation");
+  if (!handle) {
+    cudnn::Handle made = nullptr;  // what a failed call leaves there is no handle
+    cudnn::check(api.create(&made), "initialisation");
+    handle = made;
+  }
   cudnn::check(api.set_stream(handle, stream()), "change of streams");
   return handle;
 }
@@ -91,8 +95,13 @@ bool may_multiply(int math, bool needs_fma) {
   return math == cudnn::kDefaultMath || math == cudnn::kFmaMath || (math == cudnn::kTensorMath && !needs_fma);
 }
 
-/// The first of the algorithms found, the fastest by cuDNN's estimate, that may be used.
-void choose_algorithm(const cudnn::Library& api, ConvPass pass, bool needs_fma, Plan& plan) {
+/// What a plan may take. The limit is the geometry's, which stays from the choice to the run, whoever sets another one.
+size_t most_workspace(const Conv2dGeometry& g) {
+  return std::min(kMostWorkspace, static_cast<size_t>(g.workspace_limit));
+}
+
+/// The first of the algorithms found, the fastest by cuDNN's estimate, that may be used and needs no more than `most`.
+void choose_algorithm(const cudnn::Library& api, ConvPass pass, bool needs_fma, size_t most, Plan& plan) {
   const cudnn::Pass& functions = api.passes[static_cast<int>(pass)];
   const PassRules& rules = kRules[static_cast<int>(pass)];
   const cudnn::Handle handle = use_handle(api);
@@ -112,7 +121,7 @@ void choose_algorithm(const cudnn::Library& api, ConvPass pass, bool needs_fma, 
     const auto answer = functions.workspace(handle, a, b, convolution, y, each.algorithm, &bytes);
     if (cudnn::is_unsupported(answer)) continue;
     cudnn::check(answer, rules.workspace);
-    if (bytes > kMostWorkspace) continue;
+    if (bytes > most) continue;
     plan.algorithm = each.algorithm;
     plan.workspace = bytes;
     return;
@@ -130,19 +139,20 @@ Plan make_plan(const cudnn::Library& api, const Conv2dGeometry& g, ConvPass pass
   Plan plan = pass == ConvPass::kForward         ? Plan{std::move(x), std::move(w), std::move(y), std::move(how)}
               : pass == ConvPass::kBackwardInput ? Plan{std::move(w), std::move(y), std::move(x), std::move(how)}
                                                  : Plan{std::move(x), std::move(y), std::move(w), std::move(how)};
-  choose_algorithm(api, pass, needs_fma, plan);
+  choose_algorithm(api, pass, needs_fma, most_workspace(g), plan);
   return plan;
 }
 
 /// The plan of a geometry on the calling thread's device, made once; used under the mutex.
 template <class T>
 const Plan& plan_of(const cudnn::Library& api, const Conv2dGeometry& g, ConvPass pass) {
-  using Key = std::array<int64_t, 17>;
+  using Key = std::array<int64_t, 18>;
   static auto& plans = *new std::map<Key, Plan>;  // never destroyed: cuDNN may be gone at the process's end
   const WindowAxis &h = g.h, &w = g.w;
   const Key key{device(),
                 static_cast<int64_t>(pass),
                 static_cast<int64_t>(g.precision),
+                static_cast<int64_t>(most_workspace(g)),
                 g.batch,
                 g.in_channels,
                 g.out_channels,

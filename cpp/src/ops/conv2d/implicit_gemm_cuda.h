@@ -96,24 +96,38 @@ struct InputShape {
   int64_t taps, positions;
 };
 
+/// The runs of steps that different blocks add up, and what their sums take together: no more runs than there is room
+/// for.
+template <class Products>
+struct Parts {
+  Parts(const Conv2dGeometry& g, ConvPass pass) {
+    int wanted = 1;
+    int64_t values = 0;
+    switch (pass) {
+      case ConvPass::kForward:
+        wanted = Products::forward_parts(g);
+        values = g.batch * g.out_channels * g.output_plane();
+        break;
+      case ConvPass::kBackwardInput:
+        wanted = Products::input_parts(g);
+        values = g.batch * g.in_channels * g.input_plane();
+        break;
+      case ConvPass::kBackwardWeight:
+        wanted = Products::weight_parts(g);
+        values = g.out_channels * g.filter_size();
+        break;
+    }
+    const int64_t each = values * static_cast<int64_t>(sizeof(typename Products::T));
+    count = static_cast<int>(std::clamp<int64_t>(g.workspace_limit / std::max<int64_t>(1, each), 1, wanted));
+    bytes = count > 1 ? count * each : 0;
+  }
+  int count;
+  int64_t bytes;
+};
+
 template <class Products>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
-  int64_t parts = 1, values = 0;
-  switch (pass) {
-    case ConvPass::kForward:
-      parts = Products::forward_parts(g);
-      values = g.batch * g.out_channels * g.output_plane();
-      break;
-    case ConvPass::kBackwardInput:
-      parts = Products::input_parts(g);
-      values = g.batch * g.in_channels * g.input_plane();
-      break;
-    case ConvPass::kBackwardWeight:
-      parts = Products::weight_parts(g);
-      values = g.out_channels * g.filter_size();
-      break;
-  }
-  return parts > 1 ? parts * values * static_cast<int64_t>(sizeof(typename Products::T)) : 0;
+  return Parts<Products>(g, pass).bytes;
 }
 
 /// Where y of some images goes, the first part of the first image from `y` on.
@@ -159,7 +173,7 @@ ImageStore<T> input_store(const Conv2dGeometry& g, const AxisClass& h, const Axi
 template <class Products, class T = typename Products::T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   const int64_t some = images_of_launch(g), plane = g.output_plane(), image = g.out_channels * plane;
-  const int parts = Products::forward_parts(g);
+  const int parts = Parts<Products>(g, ConvPass::kForward).count;
   T* const to = parts > 1 ? static_cast<T*>(workspace) : y;
   for (int64_t n = 0; n < g.batch; n += some) {
     const ConvEpilogue<T> now = parts > 1 ? ConvEpilogue<T>() : epilogue.at(0, n * image);
@@ -172,7 +186,7 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
 template <class Products, class T = typename Products::T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* weight, T* gx, void* workspace) {
   const int64_t some = images_of_launch(g), image = g.in_channels * g.input_plane();
-  const int parts = Products::input_parts(g);
+  const int parts = Parts<Products>(g, ConvPass::kBackwardInput).count;
   T* const to = parts > 1 ? static_cast<T*>(workspace) : gx;
   for (int64_t n = 0; n < g.batch; n += some) {
     for (int64_t row = 0; row < g.h.stride && row < g.h.input; ++row) {
@@ -192,7 +206,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
   if (g.batch > images_of_launch(g)) {
     throw CudaError("[cuda] the batch of a convolution is too large for its weight's gradient.");
   }
-  const int parts = Products::weight_parts(g);
+  const int parts = Parts<Products>(g, ConvPass::kBackwardWeight).count;
   T* const to = parts > 1 ? static_cast<T*>(workspace) : gw;
   Products::weight(g, parts, x, gy,
                    MatrixStore<T>{to, item, count, g.filter_size(), nullptr, fits_fours(to, item, g.filter_size())});

@@ -1,0 +1,113 @@
+"""Autotune on a GPU: what is kept in the file, and for whom. See test_autotune.py and test_cuda.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers import needs_cuda
+from test_cuda_cudnn import install, needs_host
+from test_cuda_devices import run_with
+
+import cnnx
+
+_CODE = """
+import cnnx, json, sys
+for device in sys.argv[1:]:
+    x, w = cnnx.ones(1, 4, 9, 9, device=device), cnnx.ones(4, 1, 3, 3, device=device)
+    with cnnx.no_grad(), cnnx.autotune():
+        cnnx.functional.conv2d(x, w, groups=4)
+print(json.dumps(cnnx.autotune_choices()))
+"""
+
+
+def _run(cache: Path | str, *devices: str, **environment: str) -> list[dict]:
+    settings = {**os.environ, "CNNX_AUTOTUNE_CACHE": str(cache), **environment}
+    code = [sys.executable, "-c", _CODE, *devices]
+    done = subprocess.run(code, env=settings, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@needs_cuda
+def test_the_file_keeps_what_a_gpu_has_measured(tmp_path):
+    cache = tmp_path / "choices.json"
+    (measured,) = _run(cache, "cuda", "cuda")
+    assert measured["source"] == "measured"
+    assert set(measured["ms"]) >= {"direct", "implicit_gemm"}
+    _run(cache, "cpu")
+    assert len(json.loads(cache.read_text())["machines"]) == 2
+    (read,) = _run(cache, "cuda")
+    assert read == {**measured, "source": "file"}
+
+
+@needs_cuda
+@needs_host
+def test_a_gpu_believes_its_own_kind_alone(tmp_path):
+    cache = tmp_path / "choices.json"
+    (first,) = _run(cache, "cuda:0", "cuda:1", CNNX_CUDA_HOST_NAMES="Big")
+    assert first["machine"].startswith("Big, compute capability 9.0, CUDA 13.0, driver for CUDA 13.0, cuDNN 0, cnnx ")
+    both = _run(cache, "cuda:0", "cuda:1", CNNX_CUDA_HOST_NAMES="Big,Small")
+    assert [(c["machine"].split(",")[0], c["source"]) for c in both] == [("Big", "file"), ("Small", "measured")]
+    assert both[0]["key"] == both[1]["key"]
+    (small,) = _run(cache, "cuda:0", CNNX_CUDA_HOST_NAMES="Small")
+    assert small == {**both[1], "source": "file"}
+
+
+@needs_cuda
+def test_clear_forgets_the_gpus_too(tmp_path, monkeypatch):
+    cache = tmp_path / "choices.json"
+    _run(cache, "cuda")
+    monkeypatch.setenv("CNNX_AUTOTUNE_CACHE", str(cache))
+    cnnx.clear_autotune()
+    assert json.loads(cache.read_text())["machines"] == {}
+
+
+@needs_cuda
+@needs_host
+def test_an_algorithm_that_starts_slowly_is_not_given_up(tmp_path):
+    """Kernels are loaded when they are first launched, which takes longer than most of them run."""
+    settings = {"CNNX_CUDNN": install(tmp_path), "CNNX_CUDNN_HOST_FAIL": "start"}
+    (choice,) = _run("", "cuda", **settings)
+    assert 0 < choice["ms"]["cudnn"] < 30
+    assert "cuDNN 91300" in choice["machine"]
+
+
+@needs_cuda
+def test_weights_that_change_are_no_other_kind(monkeypatch):
+    """No kernel of a GPU prepares weights."""
+    monkeypatch.setenv("CNNX_AUTOTUNE_CACHE", "")
+    cnnx.clear_autotune()
+    x, w = cnnx.ones(1, 4, 11, 9, device="cuda"), cnnx.ones(4, 1, 3, 3, device="cuda", requires_grad=True)
+    with cnnx.autotune():
+        cnnx.functional.conv2d(x, w, groups=4)
+        with cnnx.no_grad():
+            cnnx.functional.conv2d(x, w, groups=4)
+    assert len(cnnx.autotune_choices()) == 1
+    cnnx.clear_autotune()
+
+
+@needs_cuda
+def test_a_busy_processor_does_not_matter():
+    """What the library's threads do, here under another thread, takes nothing of the GPU."""
+    code = """
+import cnnx, threading
+cnnx.set_num_threads(2)
+volume, stop = cnnx.ones(16, 16, 128, 128), threading.Event()
+def keep_busy():
+    while not stop.is_set():
+        cnnx.functional.max_pool2d(volume, 3, 1)
+busy = threading.Thread(target=keep_busy)
+busy.start()
+w = cnnx.ones(4, 1, 3, 3, device="cuda")
+with cnnx.autotune():
+    for size in range(9, 29):
+        cnnx.functional.conv2d(cnnx.ones(1, 4, size, 9, device="cuda"), w, groups=4)
+stop.set()
+busy.join()
+print([choice["source"] for choice in cnnx.autotune_choices()] == ["measured"] * 20)
+"""
+    assert run_with(code, CNNX_AUTOTUNE_CACHE="").strip() == "True"
