@@ -29,7 +29,7 @@ py::object get_item(const Sequential& self, const py::object& index) {
   if (!index.cast<py::slice>().compute(self.size(), &start, &stop, &step, &length)) throw py::error_already_set();
   const py::object part = py::type::of<Sequential>()();
   for (size_t i = 0; i < length; ++i, start += step) {
-    const auto& [name, module] = self.named_children()[start];
+    const auto [name, module] = self.named_children()[start];
     part.cast<Module&>().register_module(name, module);
   }
   return part;

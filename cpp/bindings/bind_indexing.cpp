@@ -48,9 +48,15 @@ void set_item(Tensor& x, const py::object& key, py::handle value) {
         "[setitem] writing in place is not recorded, so no gradient would reach the value. Build the result "
         "with concat or by arithmetic, or assign value.detach().");
   }
-  Tensor changed = without_gil([&] { return x.detach().clone(); });
-  array_from_tensor(changed)[key] = array_from_tensor(source);
-  without_gil([&] { x.copy_(changed); });
+  const py::array values = array_from_tensor(source);
+  if (x.device() == Device()) {
+    array_from_tensor(x)[key] = values;
+    note_write(x);
+  } else {
+    Tensor changed = x.detach().clone();
+    array_from_tensor(changed)[key] = values;
+    x.copy_(changed);
+  }
 }
 
 }  // namespace

@@ -283,7 +283,7 @@ Args:
 Returns:
     The module itself.
 )")
-      .def("zero_grad", &Module::zero_grad, py::arg("set_to_none") = true, NoGil(),
+      .def("zero_grad", &Module::zero_grad, py::arg("set_to_none") = true,
            "Drops the gradients of all parameters: they become None; or zeros, with set_to_none=False.")
       .def(
           "requires_grad_",

@@ -23,6 +23,7 @@ inline bool load_integer(py::handle source, int64_t& value) {
   if (!source || PyBool_Check(source.ptr()) || !PyIndex_Check(source.ptr())) return false;
   const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(source.ptr()));
   if (!index) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
     PyErr_Clear();
     return false;
   }
@@ -34,17 +35,13 @@ inline bool load_integer(py::handle source, int64_t& value) {
   return true;
 }
 
-/// A number; false for anything else. Integers and booleans are exact, those beyond 64 bits are rounded.
+/// A number; false for anything else. Integers and booleans are exact.
 inline bool load_scalar(py::handle source, Scalar& value) {
   if (!source) return false;
-  if (PyBool_Check(source.ptr())) return value = source.ptr() == Py_True, true;
-  if (PyIndex_Check(source.ptr())) {
-    int beyond = 1;
-    const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(source.ptr()));
-    const long long integer = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &beyond) : 0;
-    PyErr_Clear();
-    if (beyond == 0) return value = integer, true;
-  }
+  py::detail::make_caster<bool> flag;  // NumPy's as well
+  if (flag.load(source, false)) return value = static_cast<bool>(flag), true;
+  int64_t integer = 0;
+  if (load_integer(source, integer)) return value = integer, true;
   py::detail::make_caster<double> real;
   if (!real.load(source, true)) return false;
   value = static_cast<double>(real);

@@ -156,6 +156,12 @@ py::dict state_dict(Optimizer& optimizer) {
   return result;
 }
 
+/// Whether torch's optimizer of this name takes other steps where an option is set.
+bool differs(const Optimizer& optimizer, const std::string& option) {
+  return option == "amsgrad" || option == "maximize" ||
+         (option == "decoupled_weight_decay" && optimizer.type_name() == "Adam");
+}
+
 void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
   if (!dict.contains("state") || !dict.contains("param_groups")) {
     throw py::value_error("[optim] expected a dict with \"state\" and \"param_groups\", as state_dict() returns it.");
@@ -174,31 +180,32 @@ void load_state_dict(Optimizer& optimizer, const py::dict& dict) {
     }
     changed.push_back({{}, groups[i].options});
     auto& options = changed.back().options;
-    for (const auto& [key, value] : given[i]) {
-      const auto name = key.cast<std::string>();
+    for (const auto& [name, value] : given[i].cast<std::map<std::string, py::object>>()) {
       const bool known = options.count(name == "betas" ? "beta1" : name) > 0;
       if (known) set_option(options, name, value);
-      if (!known && (name == "amsgrad" || name == "maximize") && value.cast<py::object>().cast<bool>())
-        throw py::value_error("[optim] the state is of an optimizer with " + name + "=True, which cnnx's do not have.");
+      if (!known && differs(optimizer, name) && py::bool_(value))
+        throw py::value_error("[optim] the state is of an optimizer with " + name + "=True, which " +
+                              optimizer.type_name() + " does not have.");
     }
     changed.back().check_options("optim");
   }
   std::vector<Optimizer::State> state(optimizer.state().size());
-  for (const auto& [key, value] : dict["state"].cast<py::dict>()) {
-    const auto index = key.cast<int64_t>();
+  for (const auto& [index, value] : dict["state"].cast<std::map<int64_t, py::object>>()) {
     if (index < 0 || index >= static_cast<int64_t>(state.size()))
       throw py::value_error("[optim] the state names a parameter " + std::to_string(index) + " that does not exist.");
     if (!py::isinstance<py::dict>(value))
       throw py::value_error("[optim] the state of parameter " + std::to_string(index) + " must be a dict of tensors.");
-    for (const auto& [name, tensor] : py::reinterpret_borrow<py::dict>(value)) {
+    for (const auto& [name, tensor] : value.cast<std::map<std::string, py::object>>()) {
       if (tensor.is_none()) continue;  // torch's SGD without momentum
-      state[static_cast<size_t>(index)][name.cast<std::string>()] =
-          to_tensor(py::reinterpret_borrow<py::object>(tensor));
+      state[static_cast<size_t>(index)][name] = to_tensor(tensor);
     }
   }
   const auto locked = lock(optimizer);
+  if (groups.size() != changed.size()) {
+    throw std::runtime_error("[optim] parameter groups were added while the state was loaded. Load it again.");
+  }
   optimizer.set_state(std::move(state));
-  for (size_t i = 0; i < groups.size(); ++i) {
+  for (size_t i = 0; i < changed.size(); ++i) {
     for (const auto& [name, value] : changed[i].options) groups[i].options[name] = value;
   }
 }
@@ -310,7 +317,7 @@ Example:
           "Updates every parameter that has a gradient. A closure, which computes the loss and runs backward, is "
           "called "
           "before, and its result returned.")
-      .def("zero_grad", &Optimizer::zero_grad, py::arg("set_to_none") = true, NoGil(),
+      .def("zero_grad", &Optimizer::zero_grad, py::arg("set_to_none") = true,
            "Drops the gradients of all parameters: they become None; or zeros, with set_to_none=False.")
       .def(
           "add_param_group",

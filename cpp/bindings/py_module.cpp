@@ -96,7 +96,7 @@ using PythonOwner = py::detail::smart_holder_type_caster_support::shared_ptr_tra
 
 int visit_children(const Module& module, visitproc visit, void* arg) {
   for (const auto& [name, child] : module.named_children()) {
-    if (child.use_count() != 1) continue;
+    if (child.use_count() != 2) continue;  // the parent's and this list's
     if (const auto* owner = std::get_deleter<PythonOwner>(child)) {
       Py_VISIT(owner->self);
     } else if (const int stop = visit_children(*child, visit, arg)) {

@@ -168,6 +168,7 @@ int64_t Tensor::size(int axis) const { return shape()[normalize_axis("size", axi
 Loan::Loan(const Tensor& tensor) : storage_(deref(tensor.impl()).storage) { storage_->lend(); }
 Loan::~Loan() { storage_->take_back(); }
 void* Loan::data() const { return storage_->data(); }
+void note_write(const Tensor& tensor) { deref(tensor.impl()).storage->bump_version(); }
 
 void* Tensor::raw_data() {
   Storage& storage = *deref(impl_).storage;

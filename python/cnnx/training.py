@@ -132,7 +132,7 @@ def _default_loss(outputs: Any, labels: Tensor) -> Tensor:
 
 def _summed(loss: LossFunction, value: Tensor, count: int) -> Tensor:
     """A loss of a batch, summed over its images."""
-    if value.ndim > 0:
+    if value.size == count > 1:  # one for each image
         return value.sum()
     return value if getattr(loss, "reduction", "mean") == "sum" else value * count
 
@@ -191,8 +191,8 @@ def fit(
         batch_size: images a step.
         lr: the (largest) learning rate.
         weight_decay: of AdamW.
-        optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given. Its rates are
-            afterwards what they were before.
+        optimizer: default: AdamW over the model's parameters; lr and weight_decay are its own if one is given. What the
+            schedule makes of its rates is undone afterwards.
         schedule: "onecycle" raises the rate and lowers it over the whole run, "constant" or None keeps it; a function gives
             the factor of the rate for each step. Groups of parameters keep the ratio of their rates.
         loss: of (scores, labels), or of what else the model returns, in its place; default: cross-entropy, and 0.3 times that
@@ -234,6 +234,7 @@ def fit(
         step = cuda.graph(step)
     kept = [module for module in model.modules() if not module.training] if model.training else []
     rates = [group["lr"] for group in optimizer.param_groups]
+    steps: optim.LambdaLR | None = None
     history = History()
     start = time.perf_counter()
     try:
@@ -253,8 +254,9 @@ def fit(
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
-        for group, rate in zip(optimizer.param_groups, rates, strict=False):
-            group["lr"] = rate
+        if steps is not None:
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):
+                group["lr"] = rate
     model.eval()
     history.seconds = time.perf_counter() - start
     return history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -276,6 +277,51 @@ def test_buffers_changed_before_backward() -> None:
     with pytest.raises(RuntimeError, match="a value that the gradient of checkpoint needs was changed in place"):
         y.backward()
     assert model.running_var.tolist() == [100, 100]
+
+
+class _Counter(cnnx.Module):
+    def __init__(self, count: cnnx.Tensor, scales: bool) -> None:
+        super().__init__()
+        self.scales, self.seen = scales, list[float]()
+        self.register_buffer("count", count)
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        other = threading.Thread(target=lambda: self.seen.append(self.count.item()))
+        other.start()
+        other.join()
+        if self.scales:
+            return x * self.count * x
+        self.count += 1
+        return x
+
+
+def test_a_buffer_of_two_modules() -> None:
+    def run(checkpoint: bool) -> list[float]:
+        count = cnnx.ones(1)
+        model = cnnx.Sequential(_Counter(count, scales=False), _Counter(count, scales=True))
+        x = cnnx.ones(3, requires_grad=True)
+        (cnnx.checkpoint(model) if checkpoint else model)(x * 1.0).sum().backward()
+        assert model[0].count.item() == model[1].count.item() == 2
+        return x.grad.tolist()
+
+    assert run(True) == run(False) == [4, 4, 4]
+
+
+def test_other_threads_see_the_buffers_as_they_are() -> None:
+    model = _Counter(cnnx.zeros(1), scales=False)
+    cnnx.checkpoint(model)
+    x = cnnx.ones(1, requires_grad=True)
+    model(x * 1.0).backward()
+    assert model.seen == [0, 1]
+    assert model.count.item() == 1
+
+
+def test_a_buffer_removed_before_backward_is_an_error() -> None:
+    model = cnnx.checkpoint(_Centred(in_place=True))
+    y = model(cnnx.ones(2, 3)).sum()
+    model.mean = None
+    with pytest.raises(RuntimeError, match=r"\[checkpoint\] a buffer was removed after the forward pass"):
+        y.backward()
 
 
 def test_another_mode_before_backward_is_an_error() -> None:

@@ -95,6 +95,35 @@ def test_state_dict_has_torchs_layout():
             assert a[key] == b[key]
 
 
+@needs_torch
+@pytest.mark.parametrize("option", ["amsgrad", "maximize", "decoupled_weight_decay"])
+def test_states_of_other_rules_are_refused(option):
+    import torch
+
+    theirs = torch.optim.Adam([torch.ones(2, requires_grad=True)], weight_decay=0.1, **{option: True})
+    ours = cnnx.optim.Adam([cnnx.ones(2, requires_grad=True)])
+    with pytest.raises(ValueError, match=rf"{option}=True, which Adam does not have"):
+        ours.load_state_dict(theirs.state_dict())
+    decoupled = torch.optim.AdamW([torch.ones(2, requires_grad=True)]).state_dict()
+    cnnx.optim.AdamW([cnnx.ones(2, requires_grad=True)]).load_state_dict(decoupled)
+
+
+def test_states_that_change_what_they_are_loaded_into():
+    optimizer = cnnx.optim.SGD([cnnx.ones(1000, requires_grad=True)], lr=0.1)
+    entries = {}
+
+    class Hostile:
+        def detach(self):
+            for _ in range(50):
+                optimizer.add_param_group({"params": []})
+            entries.clear()
+            return [0.0] * 1000
+
+    entries["momentum_buffer"] = Hostile()
+    with pytest.raises(RuntimeError, match="parameter groups were added while the state was loaded"):
+        optimizer.load_state_dict({"state": {0: entries}, "param_groups": [{"params": [0]}]})
+
+
 def test_groups_have_their_own_options():
     a, b = cnnx.ones(1, requires_grad=True), cnnx.ones(1, requires_grad=True)
     optimizer = cnnx.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b]}], lr=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -172,6 +173,54 @@ threads = [threading.Thread(target=f) for f in (train, train, restore)]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Error" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["zero_grad", "step_zero_grad", "to", "save", "state_dict"])
+def test_walks_over_modules_that_change_meanwhile(name, tmp_path):
+    model = cnnx.Sequential(*(cnnx.Linear(4, 4) for _ in range(20)))
+    optimizer = cnnx.optim.SGD(model.parameters(), lr=0.1)
+    walk = {
+        "zero_grad": model.zero_grad,
+        "step_zero_grad": optimizer.zero_grad,
+        "to": lambda: model.to("float32"),
+        "save": lambda: cnnx.save(model, tmp_path / "model.safetensors"),
+        "state_dict": lambda: model.load_state_dict(model.state_dict(), strict=False),
+    }[name]
+    done = threading.Event()
+
+    def walk_on():
+        while not done.is_set():
+            with contextlib.suppress(ValueError):  # no file can describe a layer with a buffer more
+                walk()
+
+    threads = [threading.Thread(target=walk_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for i in range(300):
+        model.add_module("more", cnnx.Linear(4, 4))
+        optimizer.add_param_group({"params": model[-1].parameters()})
+        model[0].weight.grad = cnnx.ones(4, 4)
+        del model[-1]
+        model[0].register_buffer(f"b{i % 3}", cnnx.ones(3))
+        delattr(model[0], f"b{i % 3}")
+    done.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_write_rows_of_one_tensor():
+    for _ in range(50):
+        x = cnnx.zeros(8, 400)
+
+        def write(i, x=x):
+            x[i] = i + 1
+
+        threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert x.numpy()[:, 0].tolist() == list(range(1, 9))
 
 
 # ---- The GIL

@@ -137,6 +137,24 @@ def test_an_own_train_method_is_called_for_both_modes():
     assert [module.training for module in model.modules()] == [True, True, True, True, True]
 
 
+def test_schedules_of_the_caller_are_left_alone():
+    model = cnnx.Sequential(cnnx.Flatten(), cnnx.Linear(64, 10))
+    optimizer = cnnx.optim.SGD(model.parameters(), lr=1.0)
+    schedule = cnnx.optim.ExponentialLR(optimizer, 0.5)
+    for rate in (0.5, 0.25):
+        cnnx.fit(model, _few(), epochs=1, optimizer=optimizer, schedule=None, on_epoch=lambda _: schedule.step())
+        assert optimizer.lr == rate
+
+
+def test_a_loss_may_be_a_vector_of_one():
+    model = cnnx.Sequential(cnnx.Flatten(), cnnx.Linear(64, 10))
+    wanted = cnnx.evaluate(model, _few()).loss
+    found = cnnx.evaluate(
+        model, _few(), loss=lambda scores, y: cnnx.functional.cross_entropy(scores, y).reshape(1)
+    ).loss
+    assert found == pytest.approx(wanted)
+
+
 def test_models_of_float64():
     model = _normalized("float64")
     history = cnnx.fit(model, _few(), _few(), epochs=1)

@@ -22,4 +22,7 @@ class CNNX_API Loan {
   std::shared_ptr<Storage> storage_;
 };
 
+/// Tells the tape that a Loan's values have been written: what it saved of them is stale.
+CNNX_API void note_write(const Tensor& tensor);
+
 }  // namespace cnnx

@@ -77,7 +77,7 @@ class CNNX_API Module {
   StateDict named_parameters(const std::string& prefix = "", bool recurse = true, bool once = true) const;
   StateDict named_buffers(const std::string& prefix = "", bool recurse = true) const;
   using NamedModules = std::vector<std::pair<std::string, std::shared_ptr<Module>>>;
-  const NamedModules& named_children() const { return children_; }
+  NamedModules named_children() const;
   /// Children, their children and so on by dotted name, parents first; a shared one once, under its first name.
   NamedModules named_descendants(const std::string& prefix = "") const;
   /// The dotted name of a descendant; its type in angle brackets if it is none.

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "cnnx/precision.h"
 #include "nn/called.h"
+#include "nn/substitutes.h"
 #include "random.h"
 
 namespace cnnx {
@@ -39,12 +40,15 @@ class FoundBuffer {
     saved_ = save(is_copy_ ? copy_ : original_);
   }
 
-  /// Puts it back, and returns what was in its place.
-  Tensor put_back(const char* op) const {
-    Tensor present = owner_->buffer(name_);
-    const Tensor& found = saved_.get(op);
-    owner_->register_buffer(name_, is_copy_ && found.defined() ? found.clone() : original_);
-    return present;
+  /// The values as the first run found them. Raises std::runtime_error if they are lost.
+  Tensor found(const char* op) const {
+    const Tensor& kept = saved_.get(op);
+    return is_copy_ && kept.defined() ? kept.clone() : original_;
+  }
+  /// What the module has now, whatever this thread sees.
+  Tensor present() const {
+    const SubstitutesGuard none(nullptr);
+    return owner_->buffer(name_);
   }
   void replace(const Tensor& tensor) const { owner_->register_buffer(name_, tensor); }
 
@@ -79,11 +83,21 @@ class ModuleState {
                               "the module was put into another mode, by train() or eval(), after its forward pass. Run "
                               "backward before.");
     std::vector<Tensor> present;
-    const auto restore = [&] {
-      for (size_t i = 0; i < present.size(); ++i) buffers_[i].replace(present[i]);
+    Substitutes substitutes;  // one for all names of a buffer
+    for (const FoundBuffer& buffer : buffers_) {
+      const Tensor& now = present.emplace_back(buffer.present());
+      const Tensor found = buffer.found(op);
+      check<std::runtime_error>(now.defined() || !found.defined(), op,
+                                "a buffer was removed after the forward pass. Run backward before.");
+      if (now.impl() != found.impl()) substitutes.emplace(now.impl().get(), found);
+    }
+    const auto restore = [&] {  // what the run has registered anew
+      for (size_t i = 0; i < present.size(); ++i) {
+        if (buffers_[i].present().impl() != present[i].impl()) buffers_[i].replace(present[i]);
+      }
     };
     try {
-      for (const FoundBuffer& buffer : buffers_) present.push_back(buffer.put_back(op));
+      const SubstitutesGuard guard(&substitutes);
       Tensor output = module_->forward(input);
       restore();
       return output;

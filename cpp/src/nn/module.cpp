@@ -9,6 +9,7 @@
 #include "check.h"
 #include "cuda/capture.h"
 #include "nn/fields.h"
+#include "nn/substitutes.h"
 
 namespace cnnx {
 namespace {
@@ -112,7 +113,7 @@ std::string Module::repr() {
 std::string Module::print(int64_t& budget) {
   if (--budget < 0) return "...";
   const std::string extra = extra_repr();
-  const NamedModules children = children_;  // extra_repr may be Python's and change the list
+  const NamedModules children = named_children();  // extra_repr may be Python's and change the list
   if (children.empty() && extra.find('\n') == std::string::npos) return type_name() + "(" + extra + ")";
   std::string body = extra;
   for (const auto& [name, child] : children) {
@@ -141,6 +142,7 @@ void Module::register_parameter(const std::string& name, const Tensor& tensor) {
 
 void Module::register_buffer(const std::string& name, const Tensor& tensor) {
   check_name("register_buffer", *this, name, Slot::kBuffer);
+  if (tensor.defined() && buffer(name).impl() == tensor.impl()) return;  // as after `self.name += 1`
   assign(mutex_, buffers_, name, tensor);
 }
 
@@ -172,7 +174,7 @@ Tensor Module::parameter(std::string_view name) const {
 
 Tensor Module::buffer(std::string_view name) const {
   const std::lock_guard lock(mutex_);
-  return value_or_empty(buffers_, name);
+  return SubstitutesGuard::seen(value_or_empty(buffers_, name));
 }
 
 std::shared_ptr<Module> Module::child(std::string_view name) const {
@@ -196,6 +198,11 @@ std::vector<std::string> Module::slot_names(Slot slot) const {
     for (const auto& [name, tensor] : slot == Slot::kParameter ? parameters_ : buffers_) names.push_back(name);
   }
   return names;
+}
+
+Module::NamedModules Module::named_children() const {
+  const std::lock_guard lock(mutex_);
+  return children_;
 }
 
 std::vector<std::shared_ptr<Module>> Module::children_snapshot(std::string_view except) const {
@@ -244,15 +251,22 @@ void Module::collect(Walk& walk, const std::string& prefix, bool recurse) const 
   if (!walk.is_new(this)) return;
   check<std::runtime_error>(++walk.modules <= kMaxPaths, "state_dict",
                             "shared modules appear under more than {} names.", kMaxPaths);
+  StateDict parameters, buffers;
+  NamedModules children;
+  {
+    const std::lock_guard lock(mutex_);
+    if (walk.parameters) parameters = parameters_;
+    if (walk.buffers) buffers = buffers_;
+    if (recurse) children = children_;
+  }
   const auto add = [&](const StateDict& list) {
     for (const auto& [name, tensor] : list) {
       if (tensor.defined() && walk.is_new(tensor.impl().get())) walk.found.emplace_back(prefix + name, tensor);
     }
   };
-  if (walk.parameters) add(parameters_);
-  if (walk.buffers) add(buffers_);
-  if (!recurse) return;
-  for (const auto& [name, child] : children_) child->collect(walk, prefix + name + ".", true);
+  add(parameters);
+  add(buffers);
+  for (const auto& [name, child] : children) child->collect(walk, prefix + name + ".", true);
 }
 
 namespace {

@@ -201,7 +201,9 @@ CASES: list[Case] = [
     ),
     (lambda: cnnx.from_numpy(np.array([2**64 - 1], ">u8")), ValueError, "[tensor] integers must fit int64"),
     (lambda: cnnx.tensor([1]) + np.uint64(2**63), ValueError, "[tensor] integers must fit int64"),
-    (lambda: cnnx.full((1,), 2**63, dtype="int64"), ValueError, "[fill_] the value must fit int64; got 9.22337e+18."),
+    (lambda: cnnx.full((1,), 2**63), ValueError, "[argument] integers must fit 64 bits; got 9223372036854775808."),
+    (lambda: cnnx.arange(2**63 - 3, 2**63), ValueError, "[argument] integers must fit 64 bits"),
+    (lambda: cnnx.full((1,), 2.0**63, dtype="int64"), ValueError, "[fill_] the value must fit int64; got 9.22337e+18."),
     (lambda: cnnx.full((1,), 1, requires_grad=True), ValueError, "[requires_grad] only float32 and float64"),
     (
         lambda: operator.iadd(cnnx.tensor([1]), cnnx.ones(1, requires_grad=True)),
