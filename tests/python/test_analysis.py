@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import importlib.util
 import json
 import queue
 import threading
@@ -301,3 +303,66 @@ def test_models_whose_attributes_cannot_be_copied():
     pytest.importorskip("matplotlib")
     cnnx.viz.activation_maps(model, np.zeros((1, 8, 8)))
     assert not model.lock.locked()
+
+
+class _Tools(cnnx.Module):
+    """With containers that hold what cannot be copied beside what a run changes."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.norm, self.log = cnnx.BatchNorm2d(1), []
+        self.parts = wrap(self.norm, self.log, threading.Lock())
+
+    def forward(self, x):
+        norm, log, _ = self.tools()
+        log.append(tuple(x.shape))
+        return norm(x)
+
+    def tools(self):
+        return self.parts
+
+
+class _InDict(_Tools):
+    def tools(self):
+        return self.parts["tools"].values()
+
+
+class _InCycle(_Tools):
+    def tools(self):
+        return self.parts[0][1:]
+
+
+class _InModule(_Tools):
+    def tools(self):
+        return self.parts[0].tools
+
+
+def _cycle(*tools):
+    outer: list = []
+    outer += [[outer, *tools], threading.Lock()]
+    return outer
+
+
+def _module(*tools):
+    inner = cnnx.Identity()
+    inner.tools = tools
+    return [inner]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _Tools(lambda *tools: list(tools)),
+        _Tools(lambda *tools: tools),
+        _Tools(lambda *tools: collections.deque(tools)),
+        _InDict(lambda *tools: {"tools": dict(zip("abc", tools, strict=True))}),
+        _InCycle(_cycle),
+        _InModule(_module),
+    ],
+    ids=["list", "tuple", "deque", "dict", "cycle", "module"],
+)
+def test_runs_leave_no_trace_beside_what_cannot_be_copied(model):
+    assert cnnx.analysis.summary(model, (1, 8, 8)).parameters == 2
+    if importlib.util.find_spec("matplotlib"):
+        cnnx.viz.activation_maps(model, np.zeros((1, 8, 8)))
+    assert (model.log, model.norm.num_batches_tracked.item(), model.norm.training) == ([], 0, True)
