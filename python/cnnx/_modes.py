@@ -19,9 +19,14 @@ _T = TypeVar("_T")
 class _ThreadMode(Generic[_T]):
     """A value of the current thread that a block of code sets or, as a decorator, a function."""
 
-    def __init__(self, read: Callable[[], _T], write: Callable[[_T], None], value: _T) -> None:
+    def __init__(self, read: Callable[[], _T], write: Callable[[_T], None], value: _T, *arguments: object) -> None:
         self._read, self._write, self._value = read, write, value
+        self._arguments = arguments  # of the class's own constructor
         self._previous = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are built anew: what threads found before their blocks stays here."""
+        return type(self), self._arguments
 
     def __enter__(self) -> None:
         self._previous.__dict__.setdefault("stack", []).append(self._read())
@@ -182,7 +187,8 @@ class autocast(_ThreadMode[int]):
             raise ValueError(f'[autocast] only "cuda" has kernels of lower precision; got {device_type!r}.')
         if dtype not in _PRECISIONS:
             raise ValueError(f'[autocast] expected "bfloat16" or "float16"; got {dtype!r}.')
-        super().__init__(_core._autocast, _core._set_autocast, _PRECISIONS[dtype] if enabled else 0)
+        precision = _PRECISIONS[dtype] if enabled else 0
+        super().__init__(_core._autocast, _core._set_autocast, precision, device_type, dtype, enabled)
 
 
 class fit_mode(_ProcessMode[str | None]):

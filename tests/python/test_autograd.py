@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -89,14 +91,18 @@ def test_no_grad_is_per_thread():
     assert seen == [True]
 
 
-@pytest.mark.parametrize(
+_MODES = pytest.mark.parametrize(
     ("mode", "read", "inside"),
     [
         (cnnx.no_grad, cnnx.is_grad_enabled, False),
         (cnnx.detect_anomaly, cnnx._core._is_detect_anomaly, True),
         (lambda: cnnx.autocast("cuda"), cnnx._core._autocast, 3),
+        (lambda: cnnx.autocast("cuda", "bfloat16"), cnnx._core._autocast, 2),
     ],
 )
+
+
+@_MODES
 def test_threads_may_share_a_context_manager(mode, read, inside):
     """A state that one thread found must not become that of another, which had its own."""
     shared, entered, left, seen = mode(), threading.Event(), threading.Event(), []
@@ -117,6 +123,28 @@ def test_threads_may_share_a_context_manager(mode, read, inside):
     left.set()
     thread.join()
     assert (mine, seen) == (outside, [inside])
+
+
+@_MODES
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_context_managers_are_copied_and_pickled(mode, read, inside, duplicate):
+    outside = read()
+    model = cnnx.Identity()
+    model.mode = mode()
+    with model.mode:
+        twins = [duplicate(model.mode), duplicate(model).mode]
+    for twin in twins:
+        assert twin is not model.mode
+        with twin:
+            assert read() == inside
+        assert read() == outside
+
+
+def test_copies_of_enable_grad_and_of_a_disabled_autocast():
+    with cnnx.no_grad(), cnnx.autocast("cuda"), copy.deepcopy(cnnx.enable_grad()):
+        assert cnnx.is_grad_enabled()
+        with copy.deepcopy(cnnx.autocast("cuda", enabled=False)):
+            assert cnnx._core._autocast() == 0
 
 
 def test_decorated_generators_run_in_the_mode_and_their_callers_do_not():
