@@ -86,7 +86,7 @@ def test_image_folder(tmp_path):
     assert sorted(path.name for path, _ in folder.broken) == ["broken.png", "cut.png"]
     assert all(reason for _, reason in folder.broken)
     assert (folder.size, folder.channels) == ((12, 10), 3)
-    images, labels = folder.batch(np.arange(9))
+    images, labels = (values.numpy() for values in next(iter(data.DataLoader(folder, 9))))
     assert images.shape == (9, 3, 12, 10)
     assert images.dtype == np.float32
     assert 0 <= images.min() <= images.max() <= 1
@@ -245,8 +245,8 @@ class Slow:
 """
 
 
-def _python(code: str, pause: float = 0.0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-c", _SLOW.replace("PAUSE", str(pause)) + code]
+def _python(code: str, pause: float = 0.0, before: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", before + _SLOW.replace("PAUSE", str(pause)) + code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -255,6 +255,20 @@ def test_the_process_ends_with_an_unfinished_loader():
     for ending in ("", "sys.exit()", "raise SystemExit(0)"):
         result = _python(f"batches = iter(cnnx.data.DataLoader(Slow(), 500))\nnext(batches)\n{ending}")
         assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_iteration_that_outlives_its_thread_is_told():
+    """Functions of atexit from before the import run when the loader's threads have been stopped."""
+    before = """
+import atexit
+@atexit.register
+def late():
+    try:
+        for _ in range(9): next(batches)
+    except RuntimeError as error: print(error)
+"""
+    result = _python("batches = iter(cnnx.data.DataLoader(Slow(), 4))\nnext(batches)", before=before)
+    assert "[DataLoader] this iteration has ended with the process" in result.stdout, result.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -284,6 +298,26 @@ next(batches)
 """
     result = _python(code)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("part", [lambda folder: folder, lambda folder: data.Subset(folder, range(8))])
+def test_loaders_of_folders_end_before_the_batch_does(tmp_path, monkeypatch, part):
+    folder = data.ImageFolder(_folder(tmp_path / "set"))
+    pixels, read, in_second_batch = folder._pixels(0), [], threading.Event()
+
+    def slow(index):
+        read.append(index)
+        if len(read) > 4:
+            in_second_batch.set()
+            time.sleep(0.2)
+        return pixels
+
+    monkeypatch.setattr(folder, "_pixels", slow)
+    batches = iter(data.DataLoader(part(folder), 4))
+    next(batches)
+    assert in_second_batch.wait(30)
+    batches.close()
+    assert 4 < len(read) < 8
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arguments import as_integer, check_integer, check_names
-from .dataset import Images, Labels
+from .dataset import Labels
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -227,8 +227,3 @@ class ImageFolder:
 
     def __getitem__(self, index: int, /) -> tuple[Any, int]:
         return self._pixels(index).astype(np.float32) / np.float32(255), int(self.labels[index])
-
-    def batch(self, indices: npt.NDArray[np.int64]) -> tuple[Images, Labels]:
-        """Images and labels of several indices at once."""
-        pixels = np.stack([self._pixels(int(i)) for i in indices])
-        return pixels.astype(np.float32) / np.float32(255), self.labels[indices]

@@ -30,7 +30,7 @@ class DataLoader:
     """Iterates over a dataset in batches of tensors (images, labels).
 
     One background thread reads and augments up to ``prefetch`` batches ahead; it ends when the iteration does, after the image
-    that it is at. The order and the augmentation depend on the seed and on how often the loader has been iterated, on nothing
+    that it is at (after the batch, of datasets with a method ``batch``). The order and the augmentation depend on the seed and on how often the loader has been iterated, on nothing
     else. A forked child begins iterations of its own: its parent's thread is not there.
 
     Args:
@@ -46,7 +46,8 @@ class DataLoader:
 
     Raises:
         ValueError: for a batch size below 1 or a negative prefetch.
-        RuntimeError: for pin_memory or a device without CUDA; in a forked child, for its parent's iteration.
+        RuntimeError: for pin_memory or a device without CUDA; in a forked child, for its parent's iteration; for one that goes
+            on when the process has begun to end.
 
     Example:
         >>> import cnnx
@@ -172,7 +173,13 @@ class _Worker:
                 "[DataLoader] this iteration belongs to the parent process, whose thread a forked child does not have. "
                 "Iterate over the loader anew in the child."
             )
-        item = self._ready.get()
+        try:
+            item = self._ready.get(block=not self._stop.is_set())
+        except queue.Empty:
+            raise RuntimeError(
+                "[DataLoader] this iteration has ended with the process, which stops the loader's threads. "
+                "Use prefetch=0 for iterations in functions of atexit."
+            ) from None
         if isinstance(item, BaseException):
             raise item
         return item
