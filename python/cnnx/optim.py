@@ -45,6 +45,9 @@ class LambdaLR:
         optimizer: whose rates are set, now and by every ``step()``.
         lr_lambda: the factor as a function of the number of steps.
 
+    Raises:
+        ValueError: here and in ``step()``, which does not move on then, for a factor that makes a rate negative or not finite.
+
     Example:
         >>> import cnnx
         >>> optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
@@ -58,17 +61,19 @@ class LambdaLR:
         self.optimizer = optimizer
         self.factor = lr_lambda
         self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
-        self.last_step = 0
-        self._apply()
+        self._move_to(0)
 
-    def _apply(self) -> None:
+    def _rate(self, base: float, step: int) -> float:
+        return base * self.factor(step)
+
+    def _move_to(self, step: int) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-            group["lr"] = base * self.factor(self.last_step)
+            group["lr"] = self._rate(base, step)
+        self.last_step = step
 
     def step(self) -> None:
         """Moves on by one step, once an epoch or once a batch, as the schedule's lengths are meant."""
-        self.last_step += 1
-        self._apply()
+        self._move_to(self.last_step + 1)
 
     def get_last_lr(self) -> list[float]:
         """The current rate of each group."""
@@ -80,9 +85,8 @@ class LambdaLR:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores ``state_dict()`` and sets the rates."""
-        self.last_step = int(state["last_step"])
         self.base_lrs = [float(lr) for lr in state["base_lrs"]]
-        self._apply()
+        self._move_to(int(state["last_step"]))
 
 
 class StepLR(LambdaLR):
@@ -189,9 +193,8 @@ class CosineAnnealingLR(LambdaLR):
         self.eta_min = eta_min
         super().__init__(optimizer, lambda step: (1 + math.cos(math.pi * step / T_max)) / 2)
 
-    def _apply(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-            group["lr"] = self.eta_min + (base - self.eta_min) * self.factor(self.last_step)
+    def _rate(self, base: float, step: int) -> float:
+        return self.eta_min + (base - self.eta_min) * self.factor(step)
 
 
 class OneCycleLR(LambdaLR):

@@ -294,6 +294,16 @@ def test_schedules_match_torch(name, options):
     assert other.get_last_lr() == a.get_last_lr()
 
 
+def test_schedules_do_not_move_to_a_rate_that_is_refused():
+    optimizer = cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=1.0)
+    schedule = cnnx.optim.LambdaLR(optimizer, lambda step: 1 - step)
+    schedule.step()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"lr must not be negative; got -1\."):
+            schedule.step()
+        assert (schedule.last_step, optimizer.lr) == (1, 0.0)
+
+
 @needs_torch
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 10])
 @pytest.mark.parametrize("pct_start", [0.0, 0.099, 0.1, 1 / 3, 0.5, 0.999])
