@@ -197,8 +197,9 @@ def checkpoint(module: _M) -> _M:
 
     It costs a second forward pass of the module and saves the memory of what is inside it. Values and gradients stay the
     same bit for bit: random masks are drawn again from the same streams, and the second pass works on the buffers that the
-    first one found, so that running statistics are updated once. Weights and buffers that something else writes to before
-    the backward pass are an error there. The names of parameters do not change; ``module.checkpointed = False`` undoes it.
+    first one found, so that running statistics are updated once. That holds for registered buffers: what else ``forward``
+    changes, such as a counter or a list of the module's, changes twice. Weights and buffers that something else writes to
+    before the backward pass are an error there. The names of parameters do not change; ``module.checkpointed = False`` undoes it.
 
     Args:
         module: takes one tensor and returns one.
