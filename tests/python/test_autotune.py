@@ -195,7 +195,7 @@ def test_checkpoint_chooses_alike():
 
 
 def test_a_pin_wins():
-    for name in cnnx.conv_algorithms():
+    for name in set(cnnx.conv_algorithms()) - {"pointwise"}:  # which is for kernels of 1x1
         cnnx.set_conv_algorithm(name)
         expected = _passes()
         with cnnx.autotune():
