@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import _core
 from ._core import Module, Tensor
 
@@ -16,8 +18,12 @@ def input_device(model: Module) -> _core.Device:
     return next((parameter.device for parameter in model.parameters()), _core.Device("cpu"))
 
 
-def as_input(model: Module, batch: Tensor) -> Tensor:
-    """The batch where the model is, and in its dtype if it is of floating-point numbers."""
-    dtype = input_dtype(model)
-    is_floating = batch.dtype in (_core.float32, _core.float64)
-    return batch.to(input_device(model)).to(dtype if is_floating else batch.dtype)
+def input_converter(model: Module) -> Callable[[Tensor], Tensor]:
+    """A function that brings batches to where the model is now, and into its dtype if they are of floating-point numbers."""
+    dtype, device = input_dtype(model), input_device(model)
+
+    def convert(batch: Tensor) -> Tensor:
+        is_floating = batch.dtype in (_core.float32, _core.float64)
+        return batch.to(device).to(dtype if is_floating else batch.dtype)
+
+    return convert

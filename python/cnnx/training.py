@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import _core, cuda, optim
 from ._arguments import check_integer, check_module, describe
 from ._core import Module, Tensor
-from ._inputs import as_input, input_device
+from ._inputs import input_converter, input_device
 from ._modes import evaluating, no_grad
 from ._progress import Progress
 from .data import ArrayDataset, Augmentation, DataLoader, Dataset
@@ -285,7 +285,7 @@ def _train_epoch(
 ) -> Epoch:
     start = time.perf_counter()
     seen = 0
-    device = input_device(model)
+    device, as_input = input_device(model), input_converter(model)
     # Added up where the model is: reading the figures of every step would wait for every step.
     total, hits = _core.zeros((), dtype="float64", device=device), _core.zeros((), dtype="int64", device=device)
 
@@ -298,7 +298,7 @@ def _train_epoch(
         return f"epoch {number}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.2%}  {speed:,.0f} images/s"
 
     for batch, classes in loader:
-        images, labels = as_input(model, batch), classes.to(device)
+        images, labels = as_input(batch), classes.to(device)
         value, right = step(images, labels)
         if schedule is not None:
             schedule.step()
@@ -339,9 +339,10 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
     _check_data("evaluate", "dataset", data)
     loss = loss or _default_loss
     total, confusion = 0.0, np.zeros((0, 0), np.int64)
+    as_input = input_converter(model)
     with evaluating(model):
         for images, labels in DataLoader(data, batch_size, device=input_device(model)):
-            outputs = model(as_input(model, images))
+            outputs = model(as_input(images))
             scores = _scores("evaluate", outputs)
             total += _summed(loss, loss(outputs, labels), len(labels)).item()
             if not confusion.size:
@@ -380,8 +381,9 @@ def predict(
     else:
         pixels = np.asarray(images)
         data = ArrayDataset(pixels, np.zeros(len(pixels), np.int64))
+    as_input = input_converter(model)
     with evaluating(model):
         loader = DataLoader(data, batch_size, device=input_device(model))
-        scores = (_scores("predict", model(as_input(model, batch))) for batch, _ in loader)
+        scores = (_scores("predict", model(as_input(batch))) for batch, _ in loader)
         parts = [_core.softmax(each, dim=1).numpy() for each in scores]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
