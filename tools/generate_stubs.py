@@ -17,7 +17,22 @@ TARGET = Path(__file__).resolve().parent.parent / "python" / "cnnx" / "_core"
 _OPERATOR = re.compile(r"__[ri]?(add|sub|mul|truediv|pow|matmul)__|__(eq|ne|lt|le|gt|ge)__")
 
 
-_RETURNS_SELF = {"train", "eval", "to", "apply", "requires_grad_", "append", "extend", "insert", "copy_", "fill_"}
+_RETURNS_SELF = {
+    "train",
+    "eval",
+    "to",
+    "apply",
+    "requires_grad_",
+    "append",
+    "extend",
+    "insert",
+    "copy_",
+    "fill_",
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+}
 _GENERIC = {"dict": "dict[str, typing.Any]", "list": "list[typing.Any]", "tuple": "tuple[typing.Any, ...]"}
 
 
