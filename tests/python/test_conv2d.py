@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
 from helpers import assert_close, compare_with_torch, needs_torch, randoms
-from hypothesis import given
+from hypothesis import assume, given
 from strategies import conv_cases, conv_output_size
 
 import cnnx
@@ -160,6 +162,55 @@ def test_algorithms_agree_on_larger_shapes(algorithm, shape, weight, options):
         results[name] = (y.numpy(), a.grad.numpy(), b.grad.numpy())
     for found, expected in zip(results[algorithm], results["im2col"], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def _few_positions(case):
+    """The case with so many weights for its positions that their gradient stays a product of two matrices."""
+    in_channels, out_channels = -(-600 // (case.kernel[0] * case.kernel[1])), 300 + case.out_channels
+    case = replace(case, in_channels=in_channels, out_channels=out_channels, groups=1)
+    height, width = conv_output_size(case)
+    assume(0 < case.batch * height * width <= 48)
+    return case
+
+
+@given(case=conv_cases().map(_few_positions))
+def test_gradient_of_many_weights_from_few_positions(case):
+    x, weight = _arrays(replace(case, bias=False))
+    for dtype in ("float32", "float64"):
+        grads = {}
+        for algorithm in ("auto", "im2col"):
+            cnnx.set_conv_algorithm(algorithm)
+            w = cnnx.tensor(weight, dtype=dtype, requires_grad=True)
+            before = cnnx.memory.current()
+            y = F.conv2d(cnnx.tensor(x, dtype=dtype), w, **case.options)
+            (gy,) = randoms(1, y.shape)
+            y.backward(cnnx.tensor(gy, dtype=dtype))
+            del y
+            kept = cnnx.memory.current() - before
+            assert (kept < w.numpy().nbytes) == (algorithm == "auto")
+            grads[algorithm] = w.grad.numpy()
+        assert_close(grads["auto"], grads["im2col"], dtype, scale=20)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "weight", "padding"), [((1, 520, 7, 7), (300, 520, 1, 1), 0), ((2, 70, 5, 6), (300, 70, 3, 3), 1)]
+)
+def test_a_step_is_the_same_whether_the_gradient_of_many_weights_was_read_or_not(shape, weight, padding, dtype):
+    def run(read):
+        values, x = (cnnx.tensor(a, dtype=dtype) for a in randoms(0, weight, shape))
+        w = values.requires_grad_()
+        optimizer = cnnx.optim.SGD([w], lr=0.1, momentum=0.9)
+        for _ in range(2):
+            optimizer.zero_grad()
+            y = F.conv2d(x, w, padding=padding)
+            (y * y).mean().backward()
+            if read:
+                w.grad.numpy()
+            optimizer.step()
+        return w.detach().numpy()
+
+    np.testing.assert_array_equal(run(False), run(True))
 
 
 def test_notes_size_examples():

@@ -429,7 +429,7 @@ def _linear_backward(weight, rows, seed):
     return x
 
 
-@pytest.mark.parametrize("rows", [1, 5, 32])
+@pytest.mark.parametrize("rows", [1, 5, 32, 64])
 @pytest.mark.parametrize(("name", "options"), _CASES)
 def test_steps_are_the_same_whether_a_large_gradient_was_read_or_not(name, options, rows, dtype):
     def run(read):

@@ -6,42 +6,21 @@
 #include "autograd.h"
 #include "check.h"
 #include "kernels.h"
+#include "ops/product_gradient.h"
 #include "tensor_impl.h"
 
 namespace cnnx {
 namespace {
 
-/// Whether the weight's gradient stays a product of gy and x, which an optimizer multiplies out piece by piece: writing
-/// a large matrix and reading it again takes longer than its few multiplications.
-bool stays_product(const LinearGeometry& g, Device device) {
-  constexpr int64_t kLarge = 1 << 17, kLongRow = 512, kMostRows = 32;
-  return !device.is_cuda() && g.in * g.out >= kLarge && g.in >= kLongRow && g.rows > 0 && g.rows <= kMostRows &&
-         8 * g.rows * (g.in + g.out) <= g.in * g.out;
-}
-
-template <class T>
-void multiply(const MatrixProduct& p, void* to) {
-  kernels<LinearKernels<T>>(p.left.device())
-      .backward_weight({p.rows, p.in, p.out}, static_cast<const T*>(p.right.data()),
-                       static_cast<const T*>(p.left.data()), static_cast<T*>(to));
-}
-
 /// The factors are copied: either may change before anybody asks for the product.
 template <class T>
-Tensor product_gradient(const LinearGeometry& g, const Tensor& x, const Tensor& gy) {
-  const MemoryKindGuard guard(MemoryKind::kGradient);
-  const size_t left = static_cast<size_t>(g.rows * g.out) * sizeof(T),
-               right = static_cast<size_t>(g.rows * g.in) * sizeof(T);
-  auto product = std::shared_ptr<MatrixProduct>(
-      new MatrixProduct{g.rows, g.in, g.out, {left, gy.device()}, {right, gy.device()}, multiply<T>});
+Tensor product_of(const LinearGeometry& g, const Tensor& x, const Tensor& gy) {
+  const auto product = make_product<T>(g.rows, g.in, g.out, gy.device());
   if (!gy.device().is_meta()) {
-    std::memcpy(product->left.data(), gy.data<T>(), left);
-    std::memcpy(product->right.data(), x.data<T>(), right);
+    std::memcpy(product->left.data(), gy.data<T>(), static_cast<size_t>(g.rows * g.out) * sizeof(T));
+    std::memcpy(product->right.data(), x.data<T>(), static_cast<size_t>(g.rows * g.in) * sizeof(T));
   }
-  const Device device = gy.device();
-  return make_tensor(
-      std::make_shared<Storage>(std::move(product), static_cast<size_t>(g.in * g.out) * sizeof(T), device),
-      {g.out, g.in}, dtype_of<T>());
+  return product_gradient<T>(product, {g.out, g.in});
 }
 
 }  // namespace
@@ -80,8 +59,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
                       grads[0] = empty_like(gy, x_shape);
                       k.backward_input(g, gy.data<T>(), saved_w.get(op).template data<T>(), grads[0].data<T>());
                     }
-                    if (need_w && stays_product(g, gy.device())) {
-                      grads[1] = product_gradient<T>(g, saved_x.get(op), gy);
+                    if (need_w && stays_product(g.rows, g.in, g.out, gy.device())) {
+                      grads[1] = product_of<T>(g, saved_x.get(op), gy);
                     } else if (need_w) {
                       grads[1] = empty_like(gy, {g.out, g.in});
                       if (g.rows == 0) grads[1].fill_(0);

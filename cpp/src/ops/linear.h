@@ -12,6 +12,10 @@ struct LinearGeometry {
   Precision precision = Precision::kFull;  // on CUDA devices
 };
 
+/// A gradient of the weight that is a sum of no more outer products than this may stay a product (product_gradient.h).
+/// backward_weight() adds them in order, as the optimizer does: the same bits, whether the gradient is read or not.
+inline constexpr int64_t kMostOuterProducts = 64;
+
 template <class T>
 struct LinearKernels {
   void (*forward)(const LinearGeometry& g, const T* x, const T* w, const T* b, T* y);

@@ -138,7 +138,7 @@ void backward_input(const LinearGeometry& g, const T* gy, const T* w, T* gx) {
 
 template <class T>
 void backward_weight(const LinearGeometry& g, const T* x, const T* gy, T* gw) {
-  if (has_few_rows(g)) return backward_weight_few(g, x, gy, gw);
+  if (g.rows <= kMostOuterProducts) return backward_weight_few(g, x, gy, gw);
   parallel_gemm<T>(true, false, g.out, g.in, g.rows, T(1), gy, g.out, x, g.in, T(0), gw, g.in);
 }
 

@@ -27,22 +27,25 @@ struct AdagradRule {
   bool operator==(const AdagradRule&) const = default;
 };
 
-/// Values g[i] = sum over r < rows of left[r * left_step] * right[r * right_step + i].
+/// Part of a product: g[k][i] = sum over r < depth of left[r * left_step + k] * right[r * right_step + i] for k < rows.
+/// Row k of the parameter and its state begins k * right_step values behind row 0. Behind the last row of `right` a
+/// vector may be read.
 template <class T>
-struct ProductRow {
+struct ProductBlock {
+  static constexpr int64_t kMostRows = 8;
   const T* left;
   const T* right;
-  int64_t rows, left_step, right_step;
+  int64_t depth, left_step, right_step, rows;
 };
 
-/// A run of values of one parameter with its gradient, its state and the rule of its group.
+/// A run of values of one parameter, or a block of rows, with its gradient, its state and the rule of its group.
 template <class T, class Rule>
 struct Piece {
   T* w;
   const T* g;  // null: what `product` gives
-  ProductRow<T> product;
+  ProductBlock<T> product;
   T* state[3];
-  int64_t n;
+  int64_t n;  // of each row, if it is a product
   Rule rule;
   const Rule* live;  // where a captured step finds the rule of each run, in device memory; null: it is `rule`
 };

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels.h"
-#include "ops/simd.h"
+#include "ops/gemm_tile.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA {
@@ -21,53 +21,66 @@ struct Run {
   int64_t n;
 };
 
-/// g[i] for i < n of the product's values from `at` on; each adds up its rows in order.
+/// g[k * step + i] = the block's values in the columns from `at` on.
 template <class T>
-void multiply_out(const ProductRow<T>& p, int64_t at, int64_t n, T* g) {
-  constexpr int kVectors = 8;
-  int64_t i = 0;
-  for (; i + kVectors * kLanes<T> <= n; i += kVectors * kLanes<T>) {
-    Vector<T> sums[kVectors] = {};
-    for (int64_t r = 0; r < p.rows; ++r) {
-      const T left = p.left[r * p.left_step];
-      const T* right = p.right + r * p.right_step + at + i;
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sums[v] += left * load(right + v * kLanes<T>);
-    }
-    for (int v = 0; v < kVectors; ++v) store(sums[v], g + i + v * kLanes<T>);
+void multiply_out(const ProductBlock<T>& p, int64_t at, int64_t cols, int64_t step, T* g) {
+  if (p.rows == 1 && p.depth == 1) {
+    const T left = *p.left, *right = p.right + at;
+    for (int64_t i = 0; i < cols; ++i) g[i] = left * right[i];
+    return;
   }
-  for (; i < n; ++i) {
-    T sum = 0;
-    for (int64_t r = 0; r < p.rows; ++r) sum += p.left[r * p.left_step] * p.right[r * p.right_step + at + i];
-    g[i] = sum;
+  for (int64_t j = 0; j < cols; j += kTileCols<T>) {
+    multiply_panel<LeftOrder::kColumns>(p.rows, std::min(kTileCols<T>, cols - j), p.depth, p.left, p.left_step,
+                                        p.right + at + j, p.right_step, g + j, step, false);
   }
 }
 
-/// Calls update(rule, run) for all values of the pieces. Products are multiplied out a little at a time, so that memory
-/// is kept busy meanwhile. Few parameters stay with the caller's core: to hand over half of them, with gradients and
-/// state, and to fetch them again in the next forward pass takes longer than to update them.
+/// Calls update(rule, run) for the rows of a product, which is multiplied out a little at a time; meanwhile what the
+/// update reads is fetched from memory.
+template <class T, class Rule, class F>
+void for_each_row(const Piece<T, Rule>& piece, const F& update) {
+  constexpr int64_t kValues = 40 * kTileCols<T>, kLine = 64 / sizeof(T);
+  const ProductBlock<T>& p = piece.product;
+  T g[kValues];
+  const int64_t step = p.rows == 1 ? 512 : kValues / ProductBlock<T>::kMostRows;
+  for (int64_t at = 0; at < piece.n; at += step) {
+    const int64_t cols = std::min(step, piece.n - at);
+    const auto row = [&](int64_t k) {
+      const int64_t to = k * p.right_step + at;
+      Run<T> run{piece.w + to, g + k * step, {}, cols};
+      for (size_t i = 0; i < 3; ++i) run.state[i] = piece.state[i] ? piece.state[i] + to : nullptr;
+      return run;
+    };
+    for (int64_t k = 0; p.rows > 1 && k < p.rows; ++k) {
+      const Run<T> next = row(k);
+      for (int64_t i = 0; i < cols; i += kLine) {
+        __builtin_prefetch(next.w + i, 1);
+        for (T* const state : next.state) {
+          if (state) __builtin_prefetch(state + i, 1);
+        }
+      }
+    }
+    multiply_out(p, at, cols, step, g);
+    for (int64_t k = 0; k < p.rows; ++k) update(piece.rule, row(k));
+  }
+}
+
+/// Calls update(rule, run) for all values of the pieces. Few parameters stay with the caller's core: to hand over half
+/// of them, with gradients and state, and to fetch them again in the next forward pass takes longer than to update
+/// them.
 template <class T, class Rule, class F>
 void for_each_run(std::span<const Piece<T, Rule>> pieces, F update) {
-  constexpr int64_t kFew = 1 << 17, kProductRun = 512;
+  constexpr int64_t kFew = 1 << 17;
   const auto count = static_cast<int64_t>(pieces.size());
   int64_t values = 0;
-  for (const Piece<T, Rule>& piece : pieces) values += piece.n;
+  for (const Piece<T, Rule>& piece : pieces) values += piece.g ? piece.n : piece.n * piece.product.rows;
   parallel_for(count, values < kFew ? count : 1, [&](int64_t begin, int64_t end) {
-    T product[kProductRun];
     for (int64_t i = begin; i < end; ++i) {
       const Piece<T, Rule>& piece = pieces[static_cast<size_t>(i)];
-      Run<T> run{piece.w, piece.g, {piece.state[0], piece.state[1], piece.state[2]}, piece.n};
       if (piece.g) {
-        update(piece.rule, run);
-        continue;
-      }
-      run.g = product;
-      for (int64_t at = 0; at < piece.n; at += run.n) {
-        run.n = std::min(kProductRun, piece.n - at);
-        multiply_out(piece.product, at, run.n, product);
-        update(piece.rule, run);
-        run.w += run.n;
-        for (T*& state : run.state) state += state ? run.n : 0;
+        update(piece.rule, Run<T>{piece.w, piece.g, {piece.state[0], piece.state[1], piece.state[2]}, piece.n});
+      } else {
+        for_each_row(piece, update);
       }
     }
   });

@@ -33,7 +33,16 @@ struct Method {
   std::function<Rule(const Options&, double step, bool is_first)> rule;
 };
 
-constexpr int64_t kPiece = 16384;
+constexpr int64_t kPiece = 16384;  // values
+
+/// The blocks of a product: rows that share the reads of its right factor, or long runs of one row where each of that
+/// factor's few values is read for one product alone.
+struct Blocks {
+  explicit Blocks(const MatrixProduct& product)
+      : rows(product.rows == 1 ? 1 : ProductBlock<float>::kMostRows), cols(kPiece / rows) {}
+  int64_t rows, cols;
+  int64_t count(const MatrixProduct& product) const { return ceil_div(product.out, rows) * ceil_div(product.in, cols); }
+};
 
 /// The steps that this parameter has seen, or one more, and counted.
 inline double step_of(State& state, bool count) {
@@ -83,10 +92,12 @@ void cut_gradient(const Tensor& grad, const MatrixProduct* product, F&& fn) {
     return;
   }
   const T *left = static_cast<const T*>(product->left.data()), *right = static_cast<const T*>(product->right.data());
-  for (int64_t o = 0; o < product->out; ++o) {
-    for (int64_t i = 0; i < product->in; i += kPiece) {
-      piece.product = {left + o, right + i, product->rows, product->out, product->in};
-      piece.n = std::min(kPiece, product->in - i);
+  const Blocks blocks(*product);
+  for (int64_t o = 0; o < product->out; o += blocks.rows) {
+    for (int64_t i = 0; i < product->in; i += blocks.cols) {
+      piece.product = {left + o,     right + i,   product->rows,
+                       product->out, product->in, std::min(blocks.rows, product->out - o)};
+      piece.n = std::min(blocks.cols, product->in - i);
       fn(o * product->in + i, piece);
     }
   }
@@ -181,7 +192,7 @@ inline size_t count_pieces(Optimizer& optimizer, DType dtype) {
       const Tensor grad = param.grad();
       if (param.dtype() != dtype || !grad.defined()) continue;
       const auto product = grad.impl()->storage->product();
-      count += product ? product->out * ceil_div(product->in, kPiece) : ceil_div(grad.numel(), kPiece);
+      count += product ? Blocks(*product).count(*product) : ceil_div(grad.numel(), kPiece);
     }
   }
   return static_cast<size_t>(count);

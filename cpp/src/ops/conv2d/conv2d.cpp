@@ -4,8 +4,11 @@
 #include "autograd.h"
 #include "check.h"
 #include "cnnx/autotune.h"
+#include "kernels.h"
 #include "ops/conv2d/choice.h"
 #include "ops/conv2d/fused.h"
+#include "ops/conv2d/weight_factors.h"
+#include "ops/product_gradient.h"
 #include "ops/residual.h"
 #include "ops/unary.h"
 #include "parallel.h"
@@ -85,6 +88,25 @@ void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const Conv
   });
 }
 
+/// Whether the weight's gradient is left to the optimizer as a product: where positions are few, their patches take far
+/// less memory than the gradient. Not where an algorithm is pinned or scratch memory is limited.
+bool stays_product(const Conv2dGeometry& g, Device device) {
+  return g.groups == 1 && workspace_limit() == kNoWorkspaceLimit &&
+         !pinned_conv2d<float>(g, ConvPass::kBackwardWeight, device) &&
+         cnnx::stays_product(g.batch * g.output_plane(), g.filter_size(), g.out_channels, device);
+}
+
+template <class T>
+Tensor weight_product(Conv2dGeometry g, const Tensor& x, const Tensor& gy, const Shape& shape) {
+  g.threads = region_threads();
+  const auto& k = kernels<WeightFactorsKernels<T>>(gy.device());
+  const auto product = make_product<T>(g.batch * g.output_plane(), g.filter_size(), g.out_channels, gy.device());
+  const Workspace workspace(static_cast<size_t>(k.workspace_bytes(g)), gy.device());
+  k.factors(g, x.data<T>(), gy.data<T>(), static_cast<T*>(product->left.data()), static_cast<T*>(product->right.data()),
+            workspace.data());
+  return product_gradient<T>(product, shape);
+}
+
 Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
   Tensor gb = empty_like(gy, {g.out_channels});
   dispatch_floating(gy.dtype(), [&](auto t) {
@@ -118,7 +140,11 @@ Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Te
 }
 
 Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy) {
-  Tensor gw = empty_like(gy, {g.out_channels, g.group_in(), g.h.kernel, g.w.kernel});
+  const Shape shape{g.out_channels, g.group_in(), g.h.kernel, g.w.kernel};
+  if (stays_product(g, gy.device())) {
+    return dispatch_floating(gy.dtype(), [&](auto t) { return weight_product<decltype(t)>(g, x, gy, shape); });
+  }
+  Tensor gw = empty_like(gy, shape);
   dispatch_floating(gy.dtype(), [&](auto t) {
     using T = decltype(t);
     with_algorithm<T>(g, ConvPass::kBackwardWeight, gw,

@@ -21,13 +21,6 @@ int64_t images_at_once(const Conv2dGeometry& g, int64_t values) {
                              std::max<int64_t>(1, g.batch));
 }
 
-Padded padded_input(const Conv2dGeometry& g) {
-  Padded p{g.h.input, g.w.input, g.h.stride, g.w.stride, g.h.pad_before, g.w.pad_before};
-  p.phase_rows = ceil_div((g.h.output - 1) * g.h.stride + g.h.extent(), g.h.stride);
-  p.pitch = ceil_div((g.w.output - 1) * g.w.stride + g.w.extent(), g.w.stride);
-  return p;
-}
-
 Sweep forward_sweep(const Conv2dGeometry& g) {
   Sweep s;
   s.source = padded_input(g);

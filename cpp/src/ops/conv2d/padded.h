@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "ops/conv2d/conv2d.h"
 #include "rounding.h"
 
 namespace cnnx::CNNX_ISA {
@@ -25,6 +26,14 @@ struct Padded {
     return (row % stride_h * stride_w + col % stride_w) * phase_rows * pitch + row / stride_h * pitch + col / stride_w;
   }
 };
+
+/// A plane of the convolution's input.
+inline Padded padded_input(const Conv2dGeometry& g) {
+  Padded p{g.h.input, g.w.input, g.h.stride, g.w.stride, g.h.pad_before, g.w.pad_before};
+  p.phase_rows = ceil_div((g.h.output - 1) * g.h.stride + g.h.extent(), g.h.stride);
+  p.pitch = ceil_div((g.w.output - 1) * g.w.stride + g.w.extent(), g.w.stride);
+  return p;
+}
 
 /// Copies one plane; everything outside it becomes zero.
 template <class T>
