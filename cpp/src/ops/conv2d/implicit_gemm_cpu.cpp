@@ -3,14 +3,15 @@
 //
 // Filters lie along the vector, output positions of all images along the rows of a tile. So no shape of the image
 // wastes part of a vector, a stride costs nothing in the product, and small images of a batch are worked on together.
-// Sums of a tile are transposed on their way out. A forward pass only: for the gradients the other algorithms are
-// faster.
+// Sums of a tile are transposed on their way out. The gradient of the weight is the product of weight_gemm.h; for that
+// of the input the other algorithms are faster.
 #include <algorithm>
 
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/panels.h"
+#include "ops/conv2d/weight_gemm.h"
 #include "ops/gemm_tile.h"
 #include "ops/shuffle.h"
 #include "parallel.h"
@@ -268,6 +269,11 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
 }
 
 template <class T>
+void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace) {
+  WeightGemm<T>(g).run(x, gy, gw, static_cast<T*>(workspace));
+}
+
+template <class T>
 int64_t prepared_values(const Conv2dGeometry& g) {
   return g.groups * packed_values<T>(make_problem(g));
 }
@@ -282,13 +288,16 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
 
 // ---- The table
 
+/// BLAS is as fast for the weight's gradient of 1x1 kernels.
 bool accepts(const Conv2dGeometry& g, ConvPass pass) {
-  return pass == ConvPass::kForward && g.output_plane() > 0 && g.batch > 0;
+  return pass != ConvPass::kBackwardInput && !(pass == ConvPass::kBackwardWeight && g.is_pointwise()) &&
+         g.output_plane() > 0 && g.batch > 0;
 }
 
 /// Measured: the share of the full speed that the inner kernel reaches, and how long packing a value of a patch, a row
 /// of patches and a weight, and writing a sum take, in multiply-adds.
-double cost(const Conv2dGeometry& g, ConvPass) {
+double cost(const Conv2dGeometry& g, ConvPass pass) {
+  if (pass == ConvPass::kBackwardWeight) return WeightGemm<float>(g).cost();
   constexpr double kSpeed = 0.85, kPatch = 30, kRow = 700, kWeight = 40, kSum = 30;
   const Problem p = make_problem(g);
   const auto positions = static_cast<double>(p.positions()), depth = static_cast<double>(p.depth());
@@ -300,14 +309,16 @@ double cost(const Conv2dGeometry& g, ConvPass) {
 }
 
 template <class T>
-int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass) {
+int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   const Problem p = make_problem(g);
-  return Cut<T>(p, g).values(p) * static_cast<int64_t>(sizeof(T));
+  const int64_t values =
+      pass == ConvPass::kBackwardWeight ? WeightGemm<T>(g).workspace_values() : Cut<T>(p, g).values(p);
+  return values * static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
 constexpr ImplicitGemmConv2d<T> kTable{{"implicit_gemm", accepts, cost, workspace_bytes<T>, prepared_values<T>,
-                                        prepare<T>, forward<T>, nullptr, nullptr, conv2d_bias_gradient<T>}};
+                                        prepare<T>, forward<T>, nullptr, backward_weight<T>, conv2d_bias_gradient<T>}};
 
 }  // namespace
 

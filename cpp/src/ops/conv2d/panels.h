@@ -7,13 +7,15 @@
 
 namespace cnnx::CNNX_ISA {
 
-/// Panels of whole vectors, no wider than the inner kernel's tile, as equal as they can be, and an even number of them
-/// where there are several: threads share them.
+/// Panels of whole vectors, no wider than the inner kernel's tile, as equal as they can be. Where there are several,
+/// and threads share them, it is an even number.
 template <class T>
 struct Panels {
-  explicit Panels(int64_t filters)
+  explicit Panels(int64_t filters, bool shared = true)
       : vectors(ceil_div(filters, kLanes<T>)),
-        count(vectors <= kTileVectors ? 1 : std::min(vectors, round_up(ceil_div(vectors, kTileVectors), 2))) {}
+        count(vectors <= kTileVectors
+                  ? 1
+                  : std::min(vectors, round_up(ceil_div(vectors, kTileVectors), int64_t{shared ? 2 : 1}))) {}
 
   int64_t first(int64_t panel) const { return panel * vectors / count * kLanes<T>; }
   int64_t width(int64_t panel) const { return first(panel + 1) - first(panel); }
