@@ -64,8 +64,8 @@ CASES: list[Case] = [
     (
         lambda: cnnx.set_conv_algorithm("magic"),
         ValueError,
-        '[set_conv_algorithm] expected one of "auto", "direct", "pointwise", "winograd", "winograd_2x2", '
-        '"implicit_gemm", "im2col"; got "magic".',
+        '[set_conv_algorithm] expected one of "auto", "direct", "direct_small", "pointwise", "winograd", '
+        '"winograd_2x2", "implicit_gemm", "im2col"; got "magic".',
     ),
     (lambda: cnnx.autotune("yes"), TypeError, "autotune"),
     (lambda: cnnx.autotune(2), TypeError, "autotune"),

@@ -31,9 +31,10 @@ const char* known_name(std::string_view name) {
 
 template <class T>
 std::span<const Conv2dKernels<T>* const> conv2d_algorithms(Device device) {
-  static const std::array<const Conv2dKernels<T>*, 6> cpu{
-      &cpu_kernels<DirectConv2d<T>>(),        &cpu_kernels<PointwiseConv2d<T>>(),    &cpu_kernels<WinogradConv2d<T>>(),
-      &cpu_kernels<SmallWinogradConv2d<T>>(), &cpu_kernels<ImplicitGemmConv2d<T>>(), &cpu_kernels<Im2colConv2d<T>>()};
+  static const std::array<const Conv2dKernels<T>*, 7> cpu{
+      &cpu_kernels<DirectConv2d<T>>(),   &cpu_kernels<SmallDirectConv2d<T>>(),   &cpu_kernels<PointwiseConv2d<T>>(),
+      &cpu_kernels<WinogradConv2d<T>>(), &cpu_kernels<SmallWinogradConv2d<T>>(), &cpu_kernels<ImplicitGemmConv2d<T>>(),
+      &cpu_kernels<Im2colConv2d<T>>()};
   if (device.is_cuda()) return cuda_algorithms<T>(device);
   if (device.is_meta()) {
     static const auto muted = [] {

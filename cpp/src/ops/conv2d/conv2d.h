@@ -91,6 +91,8 @@ struct Im2colConv2d : Conv2dKernels<T> {};
 template <class T>
 struct DirectConv2d : Conv2dKernels<T> {};
 template <class T>
+struct SmallDirectConv2d : Conv2dKernels<T> {};
+template <class T>
 struct ImplicitGemmConv2d : Conv2dKernels<T> {};
 template <class T>
 struct PointwiseConv2d : Conv2dKernels<T> {};

@@ -230,24 +230,25 @@ bool accepts(const Conv2dGeometry& g, ConvPass) {
          s.source.plane() <= 16 * (g.input_plane() + 64);
 }
 
-/// Measured: how long copying a value takes, more where a stride picks it, packing a weight, and adding up a vector's
-/// lanes, in multiply-adds; and the share of the full speed that the loops reach, less with few taps a channel. What is
-/// computed between the rows and dropped counts.
+/// Measured: how long copying a value takes, more where a stride picks it, packing a weight, writing a row of sums, and
+/// adding up a vector's lanes, in multiply-adds; and the share of the full speed that the loops reach, less with few
+/// taps a channel. What is computed between the rows and dropped counts.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
-  constexpr double kCopy = 20, kStridedCopy = 60, kSpread = 60, kWeight = 50, kLaneSum = 170;
+  constexpr double kCopy = 20, kStridedCopy = 60, kSpread = 60, kWeight = 50, kRow = 400, kLaneSum = 170;
   constexpr double kSweepSpeed = 0.9, kDotSpeed = 0.85, kFewTaps = 0.8;
   const auto count = [](auto... factors) { return (1.0 * ... * static_cast<double>(factors)); };
   const std::vector<Sweep> sweeps =
       pass == ConvPass::kBackwardInput ? input_sweeps(g) : std::vector<Sweep>{forward_sweep(g)};
-  double products = 0;
+  double products = 0, rows = 0;
   for (const Sweep& s : sweeps) {
     products += count(s.positions(), s.filters, s.channels) * (static_cast<double>(s.taps.size()) + kFewTaps);
+    rows += count(s.rows, s.filters);
   }
   const Padded& p = sweeps.front().source;
   const double copies =
       (p.stride_h * p.stride_w > 1 ? kStridedCopy : kCopy) * count(sweeps.front().channels, p.plane());
   const double weights = count(g.group_out(), g.filter_size());
-  double image = products / kSweepSpeed + copies, once = g.is_prepared ? 0 : kWeight * weights;
+  double image = products / kSweepSpeed + kRow * rows + copies, once = g.is_prepared ? 0 : kWeight * weights;
   if (pass == ConvPass::kBackwardWeight) {
     image = products / kDotSpeed + copies + kSpread * count(g.group_out(), g.output_plane());
     once = kLaneSum * weights;

@@ -60,12 +60,14 @@ int64_t partial_count(const Conv2dGeometry& g) {
 bool accepts(const Conv2dGeometry&, ConvPass) { return true; }
 
 /// Measured: the share of the full speed that BLAS reaches, and how long a value of a column takes, in multiply-adds:
-/// more for the gradients, and for those of short rows.
+/// more for the gradients, and for those of short rows. And how long the epilogue's pass over the outputs takes.
 double cost(const Conv2dGeometry& g, ConvPass pass) {
   const double products = g.multiply_adds(), width = static_cast<double>(std::max<int64_t>(1, g.w.output));
   const double speed = pass == ConvPass::kBackwardWeight ? 0.55 : 0.65;
   const double column = pass == ConvPass::kForward ? 16 : pass == ConvPass::kBackwardWeight ? 20 : 30 + 600 / width;
-  return products / speed + (g.is_pointwise() ? 0 : column * products / static_cast<double>(g.group_out()));
+  const auto depth = static_cast<double>(g.filter_size());
+  const double outputs = pass == ConvPass::kForward ? 25 * products / depth : 0;
+  return products / speed + (g.is_pointwise() ? 0 : column * products / static_cast<double>(g.group_out())) + outputs;
 }
 
 template <class T>

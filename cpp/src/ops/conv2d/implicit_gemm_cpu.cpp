@@ -9,8 +9,8 @@
 
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
-#include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/panels.h"
+#include "ops/conv2d/transposed_sums.h"
 #include "ops/conv2d/weight_gemm.h"
 #include "ops/gemm_tile.h"
 #include "ops/shuffle.h"
@@ -167,19 +167,8 @@ void write_outputs(const Problem& p, int64_t first, int64_t count, int64_t filte
   const int64_t plane = p.out_plane(), image_step = p.groups * p.filters * plane;
   for (int64_t at = 0; at < count;) {
     const int64_t image = (first + at) / plane, begin = (first + at) % plane;
-    const int64_t length = std::min({plane - begin, count - at, int64_t{kLanes<T>}});
-    for (int64_t k = 0; k < filters; k += kLanes<T>) {
-      Vector<T> rows[kLanes<T>] = {};
-      for (int64_t i = 0; i < length; ++i) rows[i] = load(sums + (at + i) * ld + k);
-      transpose<T>(rows);
-      const int64_t width = std::min<int64_t>(kLanes<T>, filters - k);
-      for (int64_t l = 0; l < width; ++l) {
-        T lanes[kLanes<T>];
-        store(rows[l], lanes);
-        const int64_t to = image * image_step + (k + l) * plane;
-        FilterEpilogue<T>(epilogue.at(k + l, to), 0).write(lanes, length, begin, y + to);
-      }
-    }
+    const int64_t length = std::min(plane - begin, count - at), to = image * image_step;
+    write_transposed(sums + at * ld, ld, filters, begin, length, plane, epilogue.at(0, to), y + to);
     at += length;
   }
 }

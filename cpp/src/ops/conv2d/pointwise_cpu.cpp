@@ -122,8 +122,9 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
   constexpr double kSpeed = 0.92, kValue = 5, kSum = 10;
   const PlaneProduct<float> p(g, pass);
   const auto positions = static_cast<double>(p.panels.vectors * kLanes<float>);
-  const auto rows = static_cast<double>(p.rows), depth = static_cast<double>(p.depth);
-  return static_cast<double>(p.groups) * positions * (rows * depth / kSpeed + kValue * depth + kSum * rows);
+  const auto rows = static_cast<double>(p.rows), depth = static_cast<double>(p.depth),
+             runs = static_cast<double>(p.runs());
+  return static_cast<double>(p.groups) * positions * (rows * depth / kSpeed + kValue * depth * runs + kSum * rows);
 }
 
 template <class T>

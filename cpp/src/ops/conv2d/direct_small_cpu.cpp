@@ -1,0 +1,194 @@
+// Direct convolution for small maps: filters lie along the vector and each input value is spread over it, so that no
+// shape of the map wastes part of a vector and nothing but the filters is reordered. Sums are transposed on their way
+// out. A forward pass only.
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+#include "ops/conv2d/bias.h"
+#include "ops/conv2d/padded.h"
+#include "ops/conv2d/transposed_sums.h"
+#include "ops/transpose_matrix.h"
+#include "parallel.h"
+
+namespace cnnx::CNNX_ISA {
+namespace {
+
+constexpr int kSpots = 12;  // neighbouring outputs of a tile; with two rows of them the sums fill the registers
+constexpr int kSpotRows = kVectorRegisters == 32 ? 2 : 1;
+
+/// Where the value of each tap lies: in the image itself where no border is needed, else in a padded copy.
+template <class T>
+struct SmallPlan {
+  explicit SmallPlan(const Conv2dGeometry& geometry) : g(geometry), padded(padded_input(g)) {
+    const auto is_plain = [](const WindowAxis& a) {
+      return a.stride == 1 && a.pad_before == 0 && a.output + a.extent() - 1 <= a.input;
+    };
+    copies = !is_plain(g.h) || !is_plain(g.w);
+    if (!copies) padded.pitch = g.w.input;
+    plane = copies ? padded.plane() : g.input_plane();
+    for (int64_t r = 0; r < g.h.kernel; ++r) {
+      for (int64_t s = 0; s < g.w.kernel; ++s) taps.push_back(padded.offset(r * g.h.dilation, s * g.w.dilation));
+    }
+    panels = ceil_div(g.group_out(), kLanes<T>);
+    // With few images the panels are shared out, too.
+    const int64_t parts = std::clamp<int64_t>(kEnoughTasks / std::max<int64_t>(1, g.batch * g.groups), 1, panels);
+    run = ceil_div(panels, parts);
+  }
+  static constexpr int64_t kEnoughTasks = 16;
+
+  int64_t panel_values() const { return g.filter_size() * kLanes<T>; }
+  int64_t packed_values() const { return g.groups * panels * panel_values(); }
+  int64_t sum_values() const { return round_up(g.output_plane(), kLanes<T>) * kLanes<T>; }
+  int64_t slot_values() const { return sum_values() + (copies ? round_up(g.group_in() * plane, 16) : 0); }
+
+  const Conv2dGeometry& g;
+  Padded padded;
+  bool copies;
+  int64_t plane, panels, run;
+  std::vector<int64_t> taps;
+};
+
+/// packed[panel][channel][tap][filter of the panel], filters that fill up the last vector zero.
+template <class T>
+void pack(const SmallPlan<T>& p, const T* w, T* packed) {
+  const int64_t depth = p.g.filter_size();
+  std::fill(packed, packed + p.packed_values(), T(0));
+  parallel_for(p.g.groups * p.panels, item_grain(p.panel_values()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t group = i / p.panels, k = i % p.panels * kLanes<T>;
+      transpose_matrix(std::min<int64_t>(kLanes<T>, p.g.group_out() - k), depth,
+                       w + (group * p.g.group_out() + k) * depth, depth, packed + i * p.panel_values(),
+                       int64_t{kLanes<T>});
+    }
+  });
+}
+
+/// sums[i * width + j] = the vector of filters at output (i, j) behind x, for i < kRows, j < kCols.
+template <class T, int kRows, int kCols>
+void small_tile(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
+  Vector<T> acc[kRows][kCols] = {};
+  const int64_t pitch = p.padded.pitch, width = p.g.w.output, channels = p.g.group_in();
+  const int64_t* const taps = p.taps.data();
+  const auto tap_count = static_cast<int64_t>(p.taps.size());
+  for (int64_t c = 0; c < channels; ++c, x += p.plane) {
+    for (int64_t t = 0; t < tap_count; ++t, w += kLanes<T>) {
+      const T* from = x + taps[t];
+      const Vector<T> filters = load(w);
+      for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 12
+        for (int j = 0; j < kCols; ++j) acc[i][j] += filters * from[i * pitch + j];
+      }
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kCols; ++j) store(acc[i][j], sums + (i * width + j) * kLanes<T>);
+  }
+}
+
+template <class T>
+using SmallTile = void (*)(const SmallPlan<T>&, const T*, const T*, T*);
+template <class T, int... kIndex>
+constexpr std::array<SmallTile<T>, sizeof...(kIndex)> make_small_tiles(std::integer_sequence<int, kIndex...>) {
+  return {small_tile<T, kIndex / kSpots + 1, kIndex % kSpots + 1>...};
+}
+/// By (rows - 1) * kSpots + cols - 1.
+template <class T>
+constexpr auto kSmallTiles = make_small_tiles<T>(std::make_integer_sequence<int, kSpotRows * kSpots>());
+
+/// The sums of one panel of filters over a whole map.
+template <class T>
+void sum_map(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
+  const int64_t width = p.g.w.output, parts = ceil_div(width, kSpots);
+  for (int64_t oh = 0; oh < p.g.h.output; oh += kSpotRows) {
+    const int64_t rows = std::min<int64_t>(kSpotRows, p.g.h.output - oh);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t ow = part * width / parts, cols = (part + 1) * width / parts - ow;
+      kSmallTiles<T>[static_cast<size_t>((rows - 1) * kSpots + cols - 1)](p, w, x + oh* p.padded.pitch + ow,
+                                                                          sums + (oh* width + ow)* kLanes<T>);
+    }
+  }
+}
+
+// ---- The table
+
+bool accepts(const Conv2dGeometry& g, ConvPass pass) {
+  return pass == ConvPass::kForward && g.output_plane() > 0 && g.batch > 0;
+}
+
+/// Measured: the share of the full speed that the loops reach, and how long writing a sum, copying a value and packing
+/// a weight take, in multiply-adds.
+double cost(const Conv2dGeometry& g, ConvPass) {
+  constexpr double kSpeed = 0.65, kSum = 25, kCopy = 40, kWeight = 20;
+  const SmallPlan<float> p(g);
+  const auto sums = static_cast<double>(g.output_plane() * p.panels * kLanes<float>);
+  const auto depth = static_cast<double>(g.filter_size());
+  const double copies = p.copies ? kCopy * static_cast<double>(g.group_in() * p.plane) : 0;
+  const double weights = g.is_prepared ? 0 : kWeight * static_cast<double>(p.packed_values());
+  return static_cast<double>(g.batch * g.groups) * (sums * (depth / kSpeed + kSum) + copies) + weights;
+}
+
+template <class T>
+int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass) {
+  const SmallPlan<T> p(g);
+  const int64_t packed = g.is_prepared ? 0 : round_up(p.packed_values(), 16);
+  return (packed + g.threads * p.slot_values()) * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+int64_t prepared_values(const Conv2dGeometry& g) {
+  return SmallPlan<T>(g).packed_values();
+}
+
+template <class T>
+void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
+  pack(SmallPlan<T>(g), w, prepared);
+}
+
+template <class T>
+void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+  constexpr double kWorthwhile = 1 << 19;  // multiply-adds that pay for waking a thread
+  const SmallPlan<T> p(g);
+  T* slots = static_cast<T*>(workspace);
+  if (!g.is_prepared) {
+    pack(p, w, slots);
+    w = slots;
+    slots += round_up(p.packed_values(), 16);
+  }
+  const int64_t runs = ceil_div(p.panels, p.run), plane = g.output_plane();
+  const int threads = g.multiply_adds() < 2 * kWorthwhile ? 1 : g.threads;
+  parallel_slots(g.batch * g.groups * runs, threads, [&](int64_t task, int slot) {
+    const int64_t run = task % runs, unit = task / runs, group = unit % g.groups;
+    T* const sums = slots + slot * p.slot_values();
+    const T* image = x + unit * g.group_in() * g.input_plane();
+    if (p.copies) {
+      T* const copy = sums + p.sum_values();
+      for (int64_t c = 0; c < g.group_in(); ++c) copy_padded(p.padded, image + c * g.input_plane(), copy + c * p.plane);
+      image = copy;
+    }
+    for (int64_t panel = run * p.run; panel < std::min(p.panels, (run + 1) * p.run); ++panel) {
+      const int64_t k = panel * kLanes<T>, to = (unit * g.group_out() + k) * plane;
+      sum_map(p, w + (group * p.panels + panel) * p.panel_values(), image, sums);
+      write_transposed(sums, int64_t{kLanes<T>}, std::min<int64_t>(kLanes<T>, g.group_out() - k), 0, plane, plane,
+                       epilogue.at(group * g.group_out() + k, to), y + to);
+    }
+  });
+}
+
+template <class T>
+constexpr SmallDirectConv2d<T> kTable{{"direct_small", accepts, cost, workspace_bytes<T>, prepared_values<T>,
+                                       prepare<T>, forward<T>, nullptr, nullptr, conv2d_bias_gradient<T>}};
+
+}  // namespace
+
+template <>
+const SmallDirectConv2d<float>& table() {
+  return kTable<float>;
+}
+template <>
+const SmallDirectConv2d<double>& table() {
+  return kTable<double>;
+}
+
+}  // namespace cnnx::CNNX_ISA
