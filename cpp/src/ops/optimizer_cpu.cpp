@@ -39,10 +39,10 @@ void multiply_out(const ProductBlock<T>& p, int64_t at, int64_t cols, int64_t st
 /// update reads is fetched from memory.
 template <class T, class Rule, class F>
 void for_each_row(const Piece<T, Rule>& piece, const F& update) {
-  constexpr int64_t kValues = 40 * kTileCols<T>, kLine = 64 / sizeof(T);
+  constexpr int64_t kCols = 5 * kTileCols<T>, kValues = ProductBlock<T>::kMostRows * kCols, kLine = 64 / sizeof(T);
   const ProductBlock<T>& p = piece.product;
   T g[kValues];
-  const int64_t step = p.rows == 1 ? 512 : kValues / ProductBlock<T>::kMostRows;
+  const int64_t step = p.rows == 1 ? std::min<int64_t>(512, kValues) : kCols;
   for (int64_t at = 0; at < piece.n; at += step) {
     const int64_t cols = std::min(step, piece.n - at);
     const auto row = [&](int64_t k) {
