@@ -46,7 +46,8 @@ class LambdaLR:
         lr_lambda: the factor as a function of the number of steps.
 
     Raises:
-        ValueError: here and in ``step()``, which does not move on then, for a factor that makes a rate negative or not finite.
+        ValueError: here, in ``step()`` and in ``load_state_dict()``, which then change no group's rate, for a factor that
+            makes a rate negative or not finite.
 
     Example:
         >>> import cnnx
@@ -58,22 +59,32 @@ class LambdaLR:
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        self._begin(optimizer, lr_lambda, [group["lr"] for group in optimizer.param_groups])
+
+    def _begin(self, optimizer: Optimizer, factor: Callable[[int], float], base_lrs: Sequence[float]) -> None:
         self.optimizer = optimizer
-        self.factor = lr_lambda
-        self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
-        self._move_to(0)
+        self.factor = factor
+        self._move_to(0, [float(lr) for lr in base_lrs])
 
     def _rate(self, base: float, step: int) -> float:
         return base * self.factor(step)
 
-    def _move_to(self, step: int) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-            group["lr"] = self._rate(base, step)
-        self.last_step = step
+    def _move_to(self, step: int, base_lrs: list[float]) -> None:
+        rates = [self._rate(base, step) for base in base_lrs]
+        groups = self.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        try:
+            for group, rate in zip(groups, rates, strict=False):
+                group["lr"] = rate
+        except BaseException:
+            for group, rate in zip(groups, before, strict=True):
+                group["lr"] = rate
+            raise
+        self.last_step, self.base_lrs = step, base_lrs
 
     def step(self) -> None:
         """Moves on by one step, once an epoch or once a batch, as the schedule's lengths are meant."""
-        self._move_to(self.last_step + 1)
+        self._move_to(self.last_step + 1, self.base_lrs)
 
     def get_last_lr(self) -> list[float]:
         """The current rate of each group."""
@@ -85,8 +96,7 @@ class LambdaLR:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores ``state_dict()`` and sets the rates."""
-        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
-        self._move_to(int(state["last_step"]))
+        self._move_to(int(state["last_step"]), [float(lr) for lr in state["base_lrs"]])
 
 
 class StepLR(LambdaLR):
@@ -255,6 +265,4 @@ class OneCycleLR(LambdaLR):
         peaks = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
         if len(peaks) != len(groups):
             raise ValueError(f"[OneCycleLR] expected a max_lr for each of {len(groups)} groups; got {len(peaks)}.")
-        for group, value in zip(groups, peaks, strict=True):
-            group["lr"] = value
-        super().__init__(optimizer, factor)
+        self._begin(optimizer, factor, peaks)

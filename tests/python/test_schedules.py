@@ -48,6 +48,26 @@ def test_schedules_do_not_move_to_a_rate_that_is_refused():
         assert (schedule.last_step, optimizer.lr) == (1, 0.0)
 
 
+def _groups(*rates):
+    return cnnx.optim.SGD([{"params": [cnnx.ones(1, requires_grad=True)], "lr": lr} for lr in rates], lr=1.0)
+
+
+def test_a_rate_that_is_refused_leaves_all_groups_alone():
+    optimizer = _groups(1.0, 0.1)
+    schedule = cnnx.optim.CosineAnnealingLR(optimizer, 4, eta_min=-0.5)
+    schedule.step()
+    before = schedule.get_last_lr(), schedule.state_dict()
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        schedule.step()
+    assert (schedule.get_last_lr(), schedule.state_dict()) == before
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        schedule.load_state_dict({"last_step": 0, "base_lrs": [1.0, -1.0]})
+    assert (schedule.get_last_lr(), schedule.state_dict()) == before
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        cnnx.optim.OneCycleLR(optimizer, [1.0, -1.0], 10)
+    assert schedule.get_last_lr() == before[0]
+
+
 @needs_torch
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 10])
 @pytest.mark.parametrize("pct_start", [0.0, 0.099, 0.1, 1 / 3, 0.5, 0.999])
