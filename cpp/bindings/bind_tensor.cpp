@@ -64,7 +64,7 @@ void bind_gradients(TensorClass& cls) {
       .def(
           "backward",
           [](const Tensor& x, const std::optional<Tensor>& gradient, bool retain_graph) {
-            const py::gil_scoped_release nogil;
+            const GilRelease nogil;
             x.backward(or_undefined(gradient), retain_graph);
           },
           py::arg("gradient") = py::none(), py::arg("retain_graph") = false,

@@ -13,6 +13,7 @@
 
 #include "cnnx/cnnx.h"
 #include "cnnx/optim.h"
+#include "gil.h"
 
 namespace py = pybind11;
 
@@ -365,11 +366,11 @@ struct type_caster<cnnx::bindings::DeviceArg> {
 namespace cnnx::bindings {
 
 /// Releases the GIL for the whole call.
-using NoGil = py::call_guard<py::gil_scoped_release>;
+using NoGil = py::call_guard<GilRelease>;
 /// Calls fn without it.
 template <class F>
 auto without_gil(F fn) {
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   return fn();
 }
 

@@ -26,7 +26,7 @@ py::object get_option(const ParamGroup& group, const std::string& name) {
 std::shared_ptr<void> held(const py::object& object) {
   return {new py::object(object), [](void* pointer) {
             if (!Py_IsInitialized()) return;
-            const py::gil_scoped_acquire gil;
+            const GilAcquire gil;
             delete static_cast<py::object*>(pointer);
           }};
 }
@@ -42,7 +42,7 @@ struct RecordingGuard {
 py::object loss_of(const py::object& closure) {
   if (closure.is_none()) return closure;
   const RecordingGuard recording;
-  return closure();
+  return until_exit(closure);
 }
 
 /// What a captured function sets, its runs would not set again.
@@ -81,7 +81,7 @@ std::vector<std::string> keys(const ParamGroup& group) {
 }  // namespace
 
 std::unique_lock<std::mutex> lock(Optimizer& optimizer) {
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   return std::unique_lock(optimizer.mutex());
 }
 
@@ -307,7 +307,7 @@ Example:
             if (is_capturing()) keep_with_graph(held(self));
             py::object loss = loss_of(closure);
             {
-              const py::gil_scoped_release nogil;
+              const GilRelease nogil;
               const std::lock_guard locked(optimizer.mutex());
               optimizer.step();
             }
