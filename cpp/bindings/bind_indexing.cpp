@@ -35,7 +35,7 @@ Tensor load_rows(py::handle key) {
     rows = key.cast<Tensor>();
   } else if (load_integer(key, number)) {
     rows = full({}, number, {DType::kInt64});
-  } else if (py::isinstance<py::array>(key) || py::isinstance<py::list>(key)) {
+  } else if (py::isinstance<py::list>(key) || py::hasattr(key, "__array__")) {
     const bool empty_list = py::isinstance<py::list>(key) && py::len(key) == 0;  // of no dtype; NumPy's is float64
     rows = tensor_from_array(as_array(key), empty_list ? std::optional(DType::kInt64) : std::nullopt);
   }

@@ -147,6 +147,16 @@ def test_rows_masks_and_iteration():
     assert t.tolist() == [[0, 7], [0, 7], [-1, -1]]
 
 
+@needs_torch
+def test_rows_and_masks_may_be_torchs():
+    import torch
+
+    x = cnnx.tensor(np.arange(6.0).reshape(3, 2))
+    assert x[torch.tensor([2, 0])].tolist() == [[4, 5], [0, 1]]
+    assert x[torch.tensor([True, False, True])].tolist() == [[0, 1], [4, 5]]
+    assert x[torch.tensor(1), torch.tensor([0, 1])].tolist() == [2, 3]
+
+
 # ---- Writing ---------------------------------------------------------------------------------------------------------------
 @given(writes())
 def test_writing_is_numpys(case):
