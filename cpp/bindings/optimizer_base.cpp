@@ -329,14 +329,14 @@ Example:
           py::arg("param_group"), "Adds a dict with \"params\" and options of its own.")
       .def_property_readonly(
           "param_groups",
-          [](py::object self) {
+          [](py::object self) -> py::typing::Tuple<ParamGroup, py::ellipsis> {
             py::list groups;
             for (ParamGroup& group : self.cast<Optimizer&>().param_groups()) {
               groups.append(py::cast(group, py::return_value_policy::reference_internal, self));
             }
-            return groups;
+            return py::tuple(groups);
           },
-          "The groups of parameters with their options.")
+          "The groups of parameters with their options, a tuple; add_param_group adds to them.")
       .def_property("lr", &Optimizer::lr,
                     setter<Optimizer>("lr",
                                       [](Optimizer& self, double lr) {

@@ -59,12 +59,17 @@ class LambdaLR:
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
-        self._begin(optimizer, lr_lambda, [group["lr"] for group in optimizer.param_groups])
+        self.lr_lambda = lr_lambda
+        self._begin(optimizer)
 
-    def _begin(self, optimizer: Optimizer, factor: Callable[[int], float], base_lrs: Sequence[float]) -> None:
+    def _begin(self, optimizer: Optimizer, base_lrs: Sequence[float] | None = None) -> None:
         self.optimizer = optimizer
-        self.factor = factor
-        self._move_to(0, [float(lr) for lr in base_lrs])
+        rates = [group["lr"] for group in optimizer.param_groups] if base_lrs is None else base_lrs
+        self._move_to(0, [float(rate) for rate in rates])
+
+    def factor(self, step: int) -> float:
+        """What the initial rates are multiplied by after ``step`` steps."""
+        return self.lr_lambda(step)
 
     def _rate(self, base: float, step: int) -> float:
         return base * self.factor(step)
@@ -125,7 +130,12 @@ class StepLR(LambdaLR):
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
             raise ValueError(f"[StepLR] step_size must be at least 1; got {step_size}.")
-        super().__init__(optimizer, lambda step: gamma ** (step // step_size))
+        self.step_size = step_size
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** (step // self.step_size)
 
 
 class MultiStepLR(LambdaLR):
@@ -149,8 +159,12 @@ class MultiStepLR(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        steps = sorted(milestones)
-        super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in steps))
+        self.milestones = sorted(milestones)
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** sum(step >= milestone for milestone in self.milestones)
 
 
 class ExponentialLR(LambdaLR):
@@ -173,7 +187,11 @@ class ExponentialLR(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        super().__init__(optimizer, lambda step: gamma**step)
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma**step
 
 
 class CosineAnnealingLR(LambdaLR):
@@ -201,7 +219,10 @@ class CosineAnnealingLR(LambdaLR):
             raise ValueError(f"[CosineAnnealingLR] T_max must be at least 1; got {T_max}.")
         self.T_max = T_max
         self.eta_min = eta_min
-        super().__init__(optimizer, lambda step: (1 + math.cos(math.pi * step / T_max)) / 2)
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return (1 + math.cos(math.pi * step / self.T_max)) / 2
 
     def _rate(self, base: float, step: int) -> float:
         return self.eta_min + (base - self.eta_min) * self.factor(step)
@@ -250,19 +271,20 @@ class OneCycleLR(LambdaLR):
         for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             if not 0 < value < math.inf:
                 raise ValueError(f"[OneCycleLR] {name} must be positive and finite; got {value}.")
-        peak = pct_start * total_steps - 1
-        first, last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-
-        def between(start: float, end: float, share: float) -> float:
-            return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-        def factor(step: int) -> float:
-            if step < peak:
-                return between(first, 1.0, step / peak)
-            return between(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
-
         groups = optimizer.param_groups
         peaks = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
         if len(peaks) != len(groups):
             raise ValueError(f"[OneCycleLR] expected a max_lr for each of {len(groups)} groups; got {len(peaks)}.")
-        self._begin(optimizer, factor, peaks)
+        self.total_steps = total_steps
+        self._peak = pct_start * total_steps - 1
+        self._first, self._last = 1 / div_factor, 1 / (div_factor * final_div_factor)
+        self._begin(optimizer, peaks)
+
+    def factor(self, step: int) -> float:
+        if step < self._peak:
+            return _between(self._first, 1.0, step / self._peak)
+        return _between(1.0, self._last, min(1.0, (step - self._peak) / max(1e-9, self.total_steps - 1 - self._peak)))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

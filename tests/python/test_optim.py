@@ -92,6 +92,14 @@ def test_states_that_change_what_they_are_loaded_into():
         optimizer.load_state_dict({"state": {0: entries}, "param_groups": [{"params": [0]}]})
 
 
+def test_groups_are_added_by_the_method_alone():
+    optimizer = cnnx.optim.SGD([_one_parameter()], lr=0.1)
+    with pytest.raises(AttributeError):
+        optimizer.param_groups.append({"params": [_one_parameter()]})
+    optimizer.add_param_group({"params": [_one_parameter()]})
+    assert len(optimizer.param_groups) == 2
+
+
 def test_groups_have_their_own_options():
     a, b = cnnx.ones(1, requires_grad=True), cnnx.ones(1, requires_grad=True)
     optimizer = cnnx.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b]}], lr=0.1)

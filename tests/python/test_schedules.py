@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from helpers import needs_torch
 
@@ -33,6 +35,11 @@ def test_schedules_match_torch(name, options):
         theirs.step()
         a.step()
         b.step()
+    if name != "LambdaLR":  # whose lambda Python cannot pickle
+        twin = pickle.loads(pickle.dumps(a))
+        twin.step()
+        twin.load_state_dict(a.state_dict())
+        assert twin.get_last_lr() == a.get_last_lr()
     other = getattr(cnnx.optim, name)(cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3), **options)
     other.load_state_dict(a.state_dict())
     assert other.get_last_lr() == a.get_last_lr()
