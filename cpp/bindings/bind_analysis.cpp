@@ -9,7 +9,7 @@ class PythonObserver : public CallObserver {
  public:
   PythonObserver(py::object entered, py::object left) : entered_(std::move(entered)), left_(std::move(left)) {}
   ~PythonObserver() override {
-    const py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     entered_ = left_ = py::object();
   }
   void entered(const Call& call) override { tell(entered_, call, call.inputs()); }
@@ -17,11 +17,11 @@ class PythonObserver : public CallObserver {
 
  private:
   static void tell(const py::object& listener, const Call& call, std::span<const Tensor> tensors) {
-    const py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     if (listener.is_none()) return;
     py::list list;
     for (const Tensor& tensor : tensors) list.append(tensor.defined() ? py::cast(tensor) : py::none());
-    listener(call.path(), call.module().type_name(), list);
+    until_exit([&] { listener(call.path(), call.module().type_name(), list); });
   }
   py::object entered_, left_;
 };
@@ -85,7 +85,7 @@ void bind_analysis(py::module_& m) {
     return py::make_tuple(memory.free, memory.total);
   });
   m.def("_synchronize", [](const DeviceArg& device) {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     synchronize(device.value);
   });
   m.def("_set_workspace_limit", &set_workspace_limit, py::arg("bytes"));

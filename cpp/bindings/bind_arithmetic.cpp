@@ -36,7 +36,7 @@ py::object apply_binary(BinaryFn fn, const Tensor& x, py::handle other, bool ref
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   Tensor result;
   {
-    const py::gil_scoped_release nogil;
+    const GilRelease nogil;
     result = reflected ? fn(y, x) : fn(x, y);
   }
   return py::cast(std::move(result));
@@ -54,10 +54,10 @@ py::object apply_in_place(BinaryFn fn, InPlaceFn change, py::object self, py::ha
         "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
   }
   const bool is_recorded = is_grad_enabled() && (x.requires_grad() || y.requires_grad());
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   if (is_recorded && is_floating(x.dtype())) {
     Tensor result = fn(x, y);
-    const py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     return py::cast(std::move(result));
   }
   (x.*change)(y);
@@ -75,7 +75,7 @@ void def_in_place(TensorClass& cls, const char* name, InPlaceFn change, const ch
           throw py::type_error("[" + std::string(name) + "] expected a tensor, an array or a number; got " +
                                py::repr(other).cast<std::string>() + ".");
         }
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         (x.*change)(y);
         return self;
       },

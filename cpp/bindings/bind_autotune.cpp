@@ -22,7 +22,7 @@ Example:
       [] {
         std::vector<AutotuneChoice> choices;
         {
-          const py::gil_scoped_release nogil;
+          const GilRelease nogil;
           choices = autotune_choices();
         }
         py::list list;
@@ -54,7 +54,7 @@ Example:
     True
 )");
   m.def(
-      "clear_autotune", &clear_autotune, py::call_guard<py::gil_scoped_release>(),
+      "clear_autotune", &clear_autotune, py::call_guard<GilRelease>(),
       R"(Forgets what autotune has chosen, in this process and in its file (there, for this machine's processor and GPUs).
 
 Example:

@@ -54,7 +54,7 @@ void def_creator(py::module_& m, const char* name, F fn, const char* doc) {
       name,
       [fn](const py::args& shape, const DTypeArg& dtype, const std::optional<DeviceArg>& device, bool requires_grad) {
         const Shape sizes = shape_argument(shape);
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         return fn(sizes, options_of(dtype, device, requires_grad));
       },
       py::kw_only(), py::arg("dtype") = DTypeArg{}, py::arg("device") = py::none(), py::arg("requires_grad") = false,

@@ -34,7 +34,7 @@ void bind_cuda(py::module_& m) {
         for (py::ssize_t axis = 0; axis < values.ndim(); ++axis) shape.push_back(values.shape(axis));
         const void* const from = values.data();
         const auto bytes = static_cast<size_t>(values.nbytes());
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         Tensor pinned = empty_pinned(shape, wanted);
         if (bytes > 0) std::memcpy(pinned.raw_data(), from, bytes);
         return pinned;

@@ -18,14 +18,14 @@ py::object as_numpy(const Tensor& x, const py::object& dtype, const py::object& 
 
 Tensor converted(const Tensor& x, const py::object& target, bool non_blocking) {
   const std::variant<DType, Device> wanted = load_target(target);
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   if (const auto* device = std::get_if<Device>(&wanted)) return x.to(*device, non_blocking);
   return x.to(std::get<DType>(wanted));
 }
 
 /// A leaf's copy has a gradient of its own.
 Tensor deep_copy(const Tensor& x, const py::dict&) {
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   Tensor copy = x.detach().clone();
   if (!x.is_leaf()) return copy;
   copy.set_requires_grad(x.requires_grad());

@@ -4,59 +4,104 @@
 namespace cnnx::bindings {
 namespace {
 
-Tensor get_item(const Tensor& x, const py::object& key) {
-  int64_t index = 0;
-  if (load_integer(key, index)) return without_gil([&] { return x.select(index); });
-  if (py::isinstance<py::slice>(key)) {
+/// An int, slice, ... or None; false for others, such as tensors of numbers.
+bool load_entry(py::handle key, Index& entry) {
+  if (PySlice_Check(key.ptr())) {
     Py_ssize_t start = 0, stop = 0, step = 0;
     if (PySlice_Unpack(key.ptr(), &start, &stop, &step) < 0) throw py::error_already_set();
-    if (x.rank() == 0) throw std::out_of_range("[index] a tensor without axes cannot be sliced. Use item().");
-    const Py_ssize_t count = PySlice_AdjustIndices(x.size(0), &start, &stop, step);
-    const py::gil_scoped_release nogil;
-    if (step < 0) return x.index_rows(arange(start, start + count * step, step, {DType::kInt64}));
-    return x.slice(start, stop, step);
+    return entry = Slice{start, stop, step}, true;
   }
+  if (key.is(py::ellipsis())) return entry = Ellipsis{}, true;
+  if (key.is_none()) return entry = NewAxis{}, true;
+  int64_t number = 0;
+  const bool is_rows = !PyLong_Check(key.ptr()) && py::isinstance<Tensor>(key) && key.cast<const Tensor&>().rank() > 0;
+  if (is_rows || !load_integer(key, number)) return false;
+  return entry = number, true;
+}
+
+bool load_index(py::handle key, std::vector<Index>& index) {
+  const py::tuple entries = PyTuple_Check(key.ptr()) ? py::reinterpret_borrow<py::tuple>(key) : py::make_tuple(key);
+  for (const py::handle entry : entries) {
+    if (!load_entry(entry, index.emplace_back())) return false;
+  }
+  return true;
+}
+
+/// An int64 tensor of numbers or a mask; undefined for others.
+Tensor load_rows(py::handle key) {
   Tensor rows;
+  int64_t number = 0;
   if (py::isinstance<Tensor>(key)) {
     rows = key.cast<Tensor>();
-  } else if (py::isinstance<py::array>(key) || py::isinstance<py::list>(key)) {
+  } else if (load_integer(key, number)) {
+    rows = full({}, number, {DType::kInt64});
+  } else if (py::isinstance<py::list>(key) || py::hasattr(key, "__array__")) {
     const bool empty_list = py::isinstance<py::list>(key) && py::len(key) == 0;  // of no dtype; NumPy's is float64
     rows = tensor_from_array(as_array(key), empty_list ? std::optional(DType::kInt64) : std::nullopt);
   }
-  if (rows.defined() && rows.dtype() == DType::kBool && rows.rank() == 1) {
-    if (x.rank() == 0 || rows.size(0) != x.size(0))
-      throw std::out_of_range("[index] a mask must have the length of the first axis.");
-    rows = rows_of_mask(rows);
-  }
-  if (!rows.defined() || rows.dtype() != DType::kInt64) {
-    throw std::out_of_range(
-        "[index] tensors are indexed on the first axis, by an int, a slice, int64 rows or a mask; got " +
-        py::repr(key).cast<std::string>() + ". Use .numpy() for other indexing.");
-  }
-  return without_gil([&] { return x.index_rows(rows); });
+  return rows.defined() && is_floating(rows.dtype()) ? Tensor() : rows;
 }
 
-void set_item(Tensor& x, const py::object& key, py::handle value) {
-  if (is_grad_enabled() && x.requires_grad()) {
-    throw std::runtime_error(
-        "[setitem] a tensor that requires a gradient cannot be written in place. Do it under no_grad().");
+/// The values where a mask of x's first axes is true, one after the other.
+Tensor masked(const Tensor& x, const Tensor& mask) {
+  Shape merged{mask.numel()};
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    if (axis >= mask.rank()) {
+      merged.push_back(x.shape()[axis]);
+    } else if (x.shape()[axis] != mask.shape()[axis]) {
+      merged = {};
+      break;
+    }
   }
-  const Tensor source = operand(x, value);
-  if (!source.defined()) throw py::type_error("expected numbers; got " + py::repr(value).cast<std::string>());
-  if (is_grad_enabled() && source.requires_grad()) {
-    throw std::runtime_error(
-        "[setitem] writing in place is not recorded, so no gradient would reach the value. Build the result "
-        "with concat or by arithmetic, or assign value.detach().");
+  if (mask.rank() == 0 || mask.rank() > x.rank() || merged.rank() == 0) {
+    throw std::out_of_range("[index] a mask must have the lengths of the first axes; got a mask of shape " +
+                            mask.shape().str() + " for shape " + x.shape().str() + ".");
   }
-  const py::array values = array_from_tensor(source);
+  const Tensor rows = rows_of_mask(mask);
+  return without_gil([&] { return x.reshape(merged).index_rows(rows); });
+}
+
+Tensor get_item(const Tensor& x, const py::object& key) {
+  int64_t number = 0;
+  if (PyLong_Check(key.ptr()) && load_integer(key, number)) return without_gil([&] { return x.select(number); });
+  if (std::vector<Index> index; load_index(key, index)) return without_gil([&] { return x.index(index); });
+  const py::tuple entries = PyTuple_Check(key.ptr()) ? py::reinterpret_borrow<py::tuple>(key) : py::make_tuple(key);
+  std::vector<Tensor> rows;
+  for (const py::handle entry : entries) {
+    rows.push_back(load_rows(entry));
+    if (entries.size() == 1 && rows[0].defined() && rows[0].dtype() == DType::kBool) return masked(x, rows[0]);
+    if (!rows.back().defined() || rows.back().dtype() != DType::kInt64) {
+      throw std::out_of_range(
+          "[index] expected ints, slices, ... and None, or int64 rows for the first axes, or a mask; got " +
+          py::repr(key).cast<std::string>() + ". Use .numpy() for other indexing.");
+    }
+  }
+  return without_gil([&] { return x.index_rows(std::span<const Tensor>(rows)); });
+}
+
+/// Whatever NumPy can index, not recorded.
+void set_anywhere(Tensor& x, const py::object& key, const Tensor& value) {
+  if (is_grad_enabled() && (x.requires_grad() || value.requires_grad())) {
+    throw std::runtime_error("[setitem] with gradients, only ints, slices, ... and None name what is written; got " +
+                             py::repr(key).cast<std::string>() + ". Do it under no_grad(), or multiply by a mask.");
+  }
+  const Tensor host = on_host(x);
+  array_from_tensor(host)[key] = array_from_tensor(value);
   if (x.device() == Device()) {
-    array_from_tensor(x)[key] = values;
     note_write(x);
   } else {
-    Tensor changed = x.detach().clone();
-    array_from_tensor(changed)[key] = values;
-    x.copy_(changed);
+    without_gil([&] { x.copy_(host); });
   }
+}
+
+void set_item(Tensor& x, const py::object& key, py::handle given) {
+  const Tensor value = operand(x, given);
+  if (!value.defined()) {
+    throw py::type_error("[setitem] expected a tensor, an array or a number; got " +
+                         py::repr(given).cast<std::string>() + ".");
+  }
+  if (std::vector<Index> index; load_index(key, index)) return without_gil([&] { x.index_put_(index, value); });
+  set_anywhere(x, key, value);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ py::object call_checkpointed(py::handle self, const py::args& args, const py::kw
   const auto x = args[0].cast<Tensor>();
   Tensor y;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     y = module(x);
   }
   return py::cast(y);
@@ -50,7 +50,7 @@ py::object call(py::handle self, const py::args& args, const py::kwargs& kwargs)
       set_inputs();
       frame.enter();
     }
-    py::object result = self.attr("forward")(*args, **kwargs);
+    py::object result = until_exit([&]() -> py::object { return self.attr("forward")(*args, **kwargs); });
     if (Call::is_watched()) frame.leave(tensors_in(result));
     return result;
   } catch (py::error_already_set& error) {
@@ -87,13 +87,13 @@ void apply_to(py::handle self, const py::function& fn, std::unordered_set<const 
   for (const auto& [name, child] : children) {
     if (seen.insert(child.get()).second) apply_to(py::cast(child), fn, seen);
   }
-  fn(self);
+  until_exit([&] { fn(self); });
 }
 
 void convert(Module& module, const py::object& target) {
   if (target.is_none()) return;
   const std::variant<DType, Device> wanted = load_target(target);
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   std::visit([&](auto dtype_or_device) { module.to(dtype_or_device); }, wanted);
 }
 

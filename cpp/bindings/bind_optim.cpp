@@ -165,7 +165,7 @@ Example:
         } else {
           for (const py::handle param : params) tensors.push_back(param.cast<Tensor>());
         }
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         return clip_grad_norm(tensors, max_norm, norm_type);
       },
       py::arg("parameters"), py::arg("max_norm"), py::arg("norm_type") = 2.0,
@@ -193,7 +193,7 @@ Example:
       "_unscale",
       [](Optimizer& optimizer, double factor) {
         const auto locked = lock(optimizer);
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         std::vector<Tensor> params;
         for (const ParamGroup& group : optimizer.param_groups()) {
           params.insert(params.end(), group.params.begin(), group.params.end());

@@ -38,7 +38,7 @@ void def_reduction(TensorClass& cls, const char* name, ReduceFn fn, const char* 
       [fn](const Tensor& x, const py::object& axis, bool keepdims, const py::object& dim, bool keepdim) {
         check_one_name(!axis.is_none(), !dim.is_none());
         const std::vector<int> axes = axes_of(axis.is_none() ? dim : axis);
-        const py::gil_scoped_release nogil;
+        const GilRelease nogil;
         return fn(x, axes, keepdims || keepdim);
       },
       py::arg("axis") = py::none(), py::arg("keepdims") = false, py::kw_only(), py::arg("dim") = py::none(),

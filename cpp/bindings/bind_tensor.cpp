@@ -64,7 +64,7 @@ void bind_gradients(TensorClass& cls) {
       .def(
           "backward",
           [](const Tensor& x, const std::optional<Tensor>& gradient, bool retain_graph) {
-            const py::gil_scoped_release nogil;
+            const GilRelease nogil;
             x.backward(or_undefined(gradient), retain_graph);
           },
           py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
@@ -105,8 +105,10 @@ void bind_tensor(py::module_& m) {
   py::class_<Tensor> cls(m, "Tensor",
                          R"(A row-major array of float32, float64, int64 or bool, with an optional gradient record.
 
-Images are (N, C, H, W). Arithmetic broadcasts as NumPy's does, with numbers and arrays, too. Indexing is on the first axis: by
-an integer, a slice, int64 rows or a boolean mask; for more, numpy() is the same memory.
+Images are (N, C, H, W). Arithmetic broadcasts as NumPy's does, with numbers and arrays, too. Indices are NumPy's: integers,
+slices, ``...`` and ``None`` for all axes, or int64 rows for the first ones, or a boolean mask. What is read is a copy. What is
+written by integers and slices is recorded: a gradient reaches the value, and what it overwrites gets none. For other indices,
+numpy() is the same memory.
 
 Example:
     >>> import cnnx
@@ -114,8 +116,12 @@ Example:
     >>> x * 10 + cnnx.tensor([0.5, 0.0])
     tensor([[10.5, 20.],
             [30.5, 40.]])
-    >>> x[1].tolist(), x.numpy()[:, 0].tolist()
-    ([3.0, 4.0], [1.0, 3.0])
+    >>> x[1].tolist(), x[:, 0].tolist(), x[[0, 1], [1, 0]].tolist(), x[x > 2].tolist()
+    ([3.0, 4.0], [1.0, 3.0], [2.0, 3.0], [3.0, 4.0])
+    >>> x[:, 1] += 0.5
+    >>> x
+    tensor([[1., 2.5],
+            [3., 4.5]])
 )",
                          py::is_final(),
                          py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));

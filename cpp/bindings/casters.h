@@ -13,6 +13,7 @@
 
 #include "cnnx/cnnx.h"
 #include "cnnx/optim.h"
+#include "gil.h"
 
 namespace py = pybind11;
 
@@ -107,7 +108,9 @@ struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tenso
   bool load(handle source, bool convert) {
     if (initialised_only::load(source, convert)) return true;
     if (!convert || !source || source.is_none()) return false;
-    throw type_error("[argument] expected a Tensor; got " + std::string(Py_TYPE(source.ptr())->tp_name) +
+    const object name = type::handle_of(source).attr("__qualname__"), home = type::handle_of(source).attr("__module__");
+    const std::string prefix = home.equal(str("builtins")) ? "" : std::string(str(home)) + ".";
+    throw type_error("[argument] expected a Tensor; got " + prefix + std::string(str(name)) +
                      ". Convert arrays and numbers with cnnx.tensor().");
   }
   static handle cast(const cnnx::Tensor& tensor, return_value_policy, handle parent) {
@@ -365,11 +368,11 @@ struct type_caster<cnnx::bindings::DeviceArg> {
 namespace cnnx::bindings {
 
 /// Releases the GIL for the whole call.
-using NoGil = py::call_guard<py::gil_scoped_release>;
+using NoGil = py::call_guard<GilRelease>;
 /// Calls fn without it.
 template <class F>
 auto without_gil(F fn) {
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   return fn();
 }
 

@@ -170,7 +170,7 @@ Tensor from_dlpack(const py::object& source) {
   return from_memory(data, shape, {dtype, device}, [managed, device] {
     if (!managed->deleter || !Py_IsInitialized()) return;
     if (device.is_cuda()) settle(device, false);
-    const py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     managed->deleter(managed);
   });
 }

@@ -32,7 +32,7 @@ std::function<void()> keep_alive(py::object owner) {
   auto* held = new py::object(std::move(owner));
   return [held] {
     if (!Py_IsInitialized()) return;
-    const py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     delete held;
   };
 }
@@ -68,7 +68,7 @@ Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
   const Shape shape = shape_of(array);
   const void* const values = converted.data();
   const auto bytes = static_cast<size_t>(converted.nbytes());
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   Tensor result = empty(shape, {target});
   if (bytes > 0) std::memcpy(result.raw_data(), values, bytes);
   return result;
@@ -87,7 +87,7 @@ Tensor share_array(const py::array& array) {
 
 Tensor on_host(const Tensor& tensor) {
   if (tensor.device() == Device()) return tensor.detach();
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   return tensor.detach().to(Device());
 }
 

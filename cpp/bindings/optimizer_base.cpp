@@ -26,7 +26,7 @@ py::object get_option(const ParamGroup& group, const std::string& name) {
 std::shared_ptr<void> held(const py::object& object) {
   return {new py::object(object), [](void* pointer) {
             if (!Py_IsInitialized()) return;
-            const py::gil_scoped_acquire gil;
+            const GilAcquire gil;
             delete static_cast<py::object*>(pointer);
           }};
 }
@@ -42,7 +42,7 @@ struct RecordingGuard {
 py::object loss_of(const py::object& closure) {
   if (closure.is_none()) return closure;
   const RecordingGuard recording;
-  return closure();
+  return until_exit(closure);
 }
 
 /// What a captured function sets, its runs would not set again.
@@ -81,7 +81,7 @@ std::vector<std::string> keys(const ParamGroup& group) {
 }  // namespace
 
 std::unique_lock<std::mutex> lock(Optimizer& optimizer) {
-  const py::gil_scoped_release nogil;
+  const GilRelease nogil;
   return std::unique_lock(optimizer.mutex());
 }
 
@@ -307,7 +307,7 @@ Example:
             if (is_capturing()) keep_with_graph(held(self));
             py::object loss = loss_of(closure);
             {
-              const py::gil_scoped_release nogil;
+              const GilRelease nogil;
               const std::lock_guard locked(optimizer.mutex());
               optimizer.step();
             }
@@ -329,14 +329,14 @@ Example:
           py::arg("param_group"), "Adds a dict with \"params\" and options of its own.")
       .def_property_readonly(
           "param_groups",
-          [](py::object self) {
+          [](py::object self) -> py::typing::Tuple<ParamGroup, py::ellipsis> {
             py::list groups;
             for (ParamGroup& group : self.cast<Optimizer&>().param_groups()) {
               groups.append(py::cast(group, py::return_value_policy::reference_internal, self));
             }
-            return groups;
+            return py::tuple(groups);
           },
-          "The groups of parameters with their options.")
+          "The groups of parameters with their options, a tuple; add_param_group adds to them.")
       .def_property("lr", &Optimizer::lr,
                     setter<Optimizer>("lr",
                                       [](Optimizer& self, double lr) {

@@ -21,7 +21,7 @@ bool has_own_attribute(py::handle self, const char* name) {
 bool PythonModule::is_customised(const void* base, const std::type_info& type) const {
   const signed char known = customised_.load(std::memory_order_relaxed);
   if (known >= 0) return known != 0;
-  const py::gil_scoped_acquire gil;
+  const GilAcquire gil;
   const py::handle self = object_of(base, type);
   if (!self) return false;  // still in the constructor
   const bool customised = Py_TYPE(self.ptr()) != get_type_info(type)->type;
@@ -40,14 +40,14 @@ py::object PythonModule::find_override(const void* base, const std::type_info& t
 }
 
 std::string PythonModule::class_name(const void* base, const std::type_info& type) {
-  const py::gil_scoped_acquire gil;
+  const GilAcquire gil;
   const py::handle self = object_of(base, type);
   return self ? py::type::handle_of(self).attr("__name__").cast<std::string>() : "Module";
 }
 
 py::object PythonModule::call_forward(const py::object& method, const Tensor& x) {
   try {
-    return method(x);
+    return until_exit([&] { return method(x); });
   } catch (py::error_already_set& error) {
     if (const Call* call = Call::current()) add_place(error, *call);
     throw;

@@ -41,7 +41,7 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
 
   Tensor forward(const Tensor& x) override {
     if (customised()) {
-      const py::gil_scoped_acquire gil;
+      const GilAcquire gil;
       if (const py::object method = override_of("forward")) return as_tensor(call_forward(method, x), type_name());
     }
     return Base::forward(x);
@@ -49,7 +49,7 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
 
   void train(bool on) override {
     if (customised()) {
-      const py::gil_scoped_acquire gil;
+      const GilAcquire gil;
       if (const py::object method = override_of("train")) {
         method(on);
         return;
@@ -60,7 +60,7 @@ class PyModule final : public Base, public PythonModule, public py::trampoline_s
 
   std::string extra_repr() override {
     if (customised()) {
-      const py::gil_scoped_acquire gil;
+      const GilAcquire gil;
       if (const py::object method = override_of("extra_repr")) return method().template cast<std::string>();
     }
     return Base::extra_repr();

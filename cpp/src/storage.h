@@ -65,7 +65,8 @@ class Storage {
     note_access();
     views_.fetch_sub(1, std::memory_order_relaxed);
   }
-  bool may_change_unseen() const { return release_ || views_.load(std::memory_order_relaxed) > 0; }
+  int loans() const { return views_.load(std::memory_order_relaxed); }
+  bool may_change_unseen() const { return release_ || loans() > 0; }
 
  private:
   void multiply_out() const;

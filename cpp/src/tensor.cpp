@@ -168,6 +168,11 @@ int64_t Tensor::size(int axis) const { return shape()[normalize_axis("size", axi
 Loan::Loan(const Tensor& tensor) : storage_(deref(tensor.impl()).storage) { storage_->lend(); }
 Loan::~Loan() { storage_->take_back(); }
 void* Loan::data() const { return storage_->data(); }
+bool overlap(const Tensor& a, const Tensor& b) {
+  const auto *from = static_cast<const char*>(a.raw_data()), *to = static_cast<const char*>(b.raw_data());
+  const auto bytes = [](const Tensor& t) { return t.numel() * dtype_size(t.dtype()); };
+  return from < to + bytes(b) && to < from + bytes(a);
+}
 void note_write(const Tensor& tensor) { deref(tensor.impl()).storage->bump_version(); }
 
 void* Tensor::raw_data() {

@@ -23,6 +23,9 @@ Tensor empty_like(const Tensor& x, const Shape& shape);
 Tensor empty_like(const Tensor& x);
 Tensor zeros_like(const Tensor& x);
 
+/// Whether some byte belongs to both tensors.
+bool overlap(const Tensor& a, const Tensor& b);
+
 /// The buffer, or null of an undefined tensor: an optional argument of a kernel.
 template <class T>
 T* data_or_null(Tensor& x) {

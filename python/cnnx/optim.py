@@ -46,7 +46,8 @@ class LambdaLR:
         lr_lambda: the factor as a function of the number of steps.
 
     Raises:
-        ValueError: here and in ``step()``, which does not move on then, for a factor that makes a rate negative or not finite.
+        ValueError: here, in ``step()`` and in ``load_state_dict()``, which then change no group's rate, for a factor that
+            makes a rate negative or not finite.
 
     Example:
         >>> import cnnx
@@ -58,22 +59,37 @@ class LambdaLR:
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        self.lr_lambda = lr_lambda
+        self._begin(optimizer)
+
+    def _begin(self, optimizer: Optimizer, base_lrs: Sequence[float] | None = None) -> None:
         self.optimizer = optimizer
-        self.factor = lr_lambda
-        self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
-        self._move_to(0)
+        rates = [group["lr"] for group in optimizer.param_groups] if base_lrs is None else base_lrs
+        self._move_to(0, [float(rate) for rate in rates])
+
+    def factor(self, step: int) -> float:
+        """What the initial rates are multiplied by after ``step`` steps."""
+        return self.lr_lambda(step)
 
     def _rate(self, base: float, step: int) -> float:
         return base * self.factor(step)
 
-    def _move_to(self, step: int) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-            group["lr"] = self._rate(base, step)
-        self.last_step = step
+    def _move_to(self, step: int, base_lrs: list[float]) -> None:
+        rates = [self._rate(base, step) for base in base_lrs]
+        groups = self.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        try:
+            for group, rate in zip(groups, rates, strict=False):
+                group["lr"] = rate
+        except BaseException:
+            for group, rate in zip(groups, before, strict=True):
+                group["lr"] = rate
+            raise
+        self.last_step, self.base_lrs = step, base_lrs
 
     def step(self) -> None:
         """Moves on by one step, once an epoch or once a batch, as the schedule's lengths are meant."""
-        self._move_to(self.last_step + 1)
+        self._move_to(self.last_step + 1, self.base_lrs)
 
     def get_last_lr(self) -> list[float]:
         """The current rate of each group."""
@@ -85,8 +101,7 @@ class LambdaLR:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores ``state_dict()`` and sets the rates."""
-        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
-        self._move_to(int(state["last_step"]))
+        self._move_to(int(state["last_step"]), [float(lr) for lr in state["base_lrs"]])
 
 
 class StepLR(LambdaLR):
@@ -115,7 +130,12 @@ class StepLR(LambdaLR):
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
             raise ValueError(f"[StepLR] step_size must be at least 1; got {step_size}.")
-        super().__init__(optimizer, lambda step: gamma ** (step // step_size))
+        self.step_size = step_size
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** (step // self.step_size)
 
 
 class MultiStepLR(LambdaLR):
@@ -139,8 +159,12 @@ class MultiStepLR(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        steps = sorted(milestones)
-        super().__init__(optimizer, lambda step: gamma ** sum(step >= milestone for milestone in steps))
+        self.milestones = sorted(milestones)
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** sum(step >= milestone for milestone in self.milestones)
 
 
 class ExponentialLR(LambdaLR):
@@ -163,7 +187,11 @@ class ExponentialLR(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        super().__init__(optimizer, lambda step: gamma**step)
+        self.gamma = gamma
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma**step
 
 
 class CosineAnnealingLR(LambdaLR):
@@ -191,7 +219,10 @@ class CosineAnnealingLR(LambdaLR):
             raise ValueError(f"[CosineAnnealingLR] T_max must be at least 1; got {T_max}.")
         self.T_max = T_max
         self.eta_min = eta_min
-        super().__init__(optimizer, lambda step: (1 + math.cos(math.pi * step / T_max)) / 2)
+        self._begin(optimizer)
+
+    def factor(self, step: int) -> float:
+        return (1 + math.cos(math.pi * step / self.T_max)) / 2
 
     def _rate(self, base: float, step: int) -> float:
         return self.eta_min + (base - self.eta_min) * self.factor(step)
@@ -240,21 +271,20 @@ class OneCycleLR(LambdaLR):
         for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             if not 0 < value < math.inf:
                 raise ValueError(f"[OneCycleLR] {name} must be positive and finite; got {value}.")
-        peak = pct_start * total_steps - 1
-        first, last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-
-        def between(start: float, end: float, share: float) -> float:
-            return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-        def factor(step: int) -> float:
-            if step < peak:
-                return between(first, 1.0, step / peak)
-            return between(1.0, last, min(1.0, (step - peak) / max(1e-9, total_steps - 1 - peak)))
-
         groups = optimizer.param_groups
         peaks = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
         if len(peaks) != len(groups):
             raise ValueError(f"[OneCycleLR] expected a max_lr for each of {len(groups)} groups; got {len(peaks)}.")
-        for group, value in zip(groups, peaks, strict=True):
-            group["lr"] = value
-        super().__init__(optimizer, factor)
+        self.total_steps = total_steps
+        self._peak = pct_start * total_steps - 1
+        self._first, self._last = 1 / div_factor, 1 / (div_factor * final_div_factor)
+        self._begin(optimizer, peaks)
+
+    def factor(self, step: int) -> float:
+        if step < self._peak:
+            return _between(self._first, 1.0, step / self._peak)
+        return _between(1.0, self._last, min(1.0, (step - self._peak) / max(1e-9, self.total_steps - 1 - self._peak)))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -41,6 +41,32 @@ TEST_CASE("reshape shares and slices copy") {
   CHECK_THROWS_AS(x.select(4), std::out_of_range);
 }
 
+TEST_CASE("parts are read and written by integers, slices, ellipsis and new axes") {
+  using cnnx::Slice;
+  Tensor x = cnnx::arange(0, 24).reshape({2, 3, 4}).to(cnnx::DType::kFloat64);
+  CHECK(x.index({1, cnnx::Ellipsis{}, Slice{1, 3}}).to_vector() == std::vector<double>{13, 14, 17, 18, 21, 22});
+  CHECK(x.index({Slice{}, 0, -1}).to_vector() == std::vector<double>{3, 15});
+  CHECK(x.index({0, 0, Slice{.step = -2}}).to_vector() == std::vector<double>{3, 1});
+  CHECK(x.index({cnnx::NewAxis{}, Slice{1, {}}}).shape() == Shape{1, 1, 3, 4});
+  CHECK(x.index({}).shape() == x.shape());
+  CHECK_THROWS_AS(x.index({0, 3}), std::out_of_range);
+  CHECK_THROWS_AS(x.index({0, 0, 0, 0}), std::out_of_range);
+  CHECK_THROWS_AS(x.index({Slice{.step = 0}}), std::invalid_argument);
+
+  Tensor value = cnnx::full({3, 1}, 5, {.requires_grad = true});
+  x.index_put_({0, Slice{}, Slice{2, {}}}, value);
+  CHECK(x.index({0, 2}).to_vector() == std::vector<double>{8, 9, 5, 5});
+  (x * x).sum().backward();
+  CHECK(value.grad().to_vector() == std::vector<double>{20, 20, 20});
+  CHECK_THROWS_AS(x.index_put_({0}, cnnx::zeros({5})), std::invalid_argument);
+  CHECK_THROWS_AS(value.index_put_({0}, cnnx::zeros({1})), std::runtime_error);
+
+  const Tensor rows = cnnx::arange(0, 2, 1, {cnnx::DType::kInt64}), columns = rows.reshape({2, 1}) + 1;
+  const Tensor both[] = {rows, columns};
+  CHECK(x.index_rows(both).shape() == Shape{2, 2, 4});
+  CHECK(x.index_rows(rows.reshape({1, 2})).shape() == Shape{1, 2, 3, 4});
+}
+
 TEST_CASE("memory is counted and released") {
   const auto before = cnnx::memory_stats().current;
   {

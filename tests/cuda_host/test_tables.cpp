@@ -386,14 +386,16 @@ TEST_CASE_TEMPLATE("broadcasting and blocks", T, float, double) {
   const auto block = randoms<T>(60);
   on_both<ShapeKernels, T>(
       {60}, [&](const auto& k, Buffers<T>& out) { k.copy_block(transpose, sizeof(T), block.data(), out[0].data()); });
-  for (const RowList& list : {RowList{2, 3, -2, nullptr}, RowList{3, 0, 1, nullptr}}) {
-    on_both<ShapeKernels, T>({list.count * 15}, [&](const auto& k, Buffers<T>& out) {
-      k.gather_rows(list, 15 * sizeof(T), block.data(), out[0].data());
-    });
-  }
+  const CopyGeometry backwards{2, {4, 3}, {15, -2}, {3, 1}};
+  on_both<ShapeKernels, T>({12}, [&](const auto& k, Buffers<T>& out) {
+    k.copy_block(backwards, sizeof(T), block.data() + 4, out[0].data());
+  });
   const std::vector<int64_t> rows{2, 0, 2};
+  on_both<ShapeKernels, T>({3 * 15}, [&](const auto& k, Buffers<T>& out) {
+    k.gather_rows(3, rows.data(), 15 * sizeof(T), block.data(), out[0].data());
+  });
   on_both<RowKernels<T>, T>({4 * 7}, [&](const auto& k, Buffers<T>& out) {
-    k.scatter_add({3, 0, 0, rows.data()}, 4, 7, block.data(), out[0].data());
+    k.scatter_add(3, rows.data(), 4, 7, block.data(), out[0].data());
   });
 }
 

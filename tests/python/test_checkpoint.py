@@ -29,6 +29,44 @@ class Spy(cnnx.Module):
         return y
 
 
+class Writer(cnnx.Module):
+    """Changes its input by a statement."""
+
+    def __init__(self, statement: str) -> None:
+        super().__init__()
+        self.statement = statement
+        self.scale = cnnx.Parameter(cnnx.full((2,), 3.0))
+
+    def forward(self, x: cnnx.Tensor) -> cnnx.Tensor:
+        names = {"x": x, "scale": self.scale}
+        exec(self.statement, names)
+        return names["x"] * self.scale
+
+
+@pytest.mark.parametrize("statement", ["x += scale", "x *= 2"])
+def test_operators_on_the_input_make_a_tensor(statement: str) -> None:
+    model = Writer(statement)
+    gradients = []
+    for checkpointed in (False, True):
+        model.checkpointed = checkpointed
+        model.zero_grad()
+        x = cnnx.ones(3, 2, requires_grad=True)
+        model(x * 2).sum().backward()
+        gradients.append((x.grad.tolist(), model.scale.grad.tolist()))
+    assert gradients[0] == gradients[1]
+
+
+def test_writes_to_the_input_are_refused() -> None:
+    model = cnnx.checkpoint(Writer("x[:, 0] = scale[0]"))
+    for x in (cnnx.ones(3, 2), cnnx.ones(3, 2, requires_grad=True) * 1):
+        with pytest.raises(RuntimeError, match=r"\[setitem\] .* memory that no other tensor shares"):
+            model(x)
+        assert x.tolist() == [[1, 1]] * 3
+    y = cnnx.checkpoint(Writer("x[:, 0] = 5"))(cnnx.ones(3, 2))
+    with pytest.raises(RuntimeError, match="checkpoint needs was changed in place"):
+        y.sum().backward()
+
+
 def trained(model: cnnx.Module, steps: int = 3) -> dict[str, np.ndarray]:
     cnnx.manual_seed(7)
     x = cnnx.randn(4, 3, 16, 16)

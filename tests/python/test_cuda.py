@@ -403,6 +403,21 @@ def test_shapes_and_indices(dtype):
     on_both(lambda x: x.reshape(6, 10)[1:5], [x], dtype)
     on_both(lambda x: x[2], [x], dtype)
     on_both(lambda x: x[cnnx.tensor([3, 0, 3, -1])], [x], dtype)
+    on_both(lambda x: x[np.array([[3, 0], [0, -1]]), cnnx.tensor([2, 0]).to(x.device)], [x], dtype)
+    on_both(lambda x: x[cnnx.tensor(np.arange(12).reshape(4, 3) % 2 == 0)], [x], dtype)
+    for key in (np.s_[:, 1], np.s_[..., 1:3], np.s_[::2, None, :, ::-2], np.s_[-1, ..., 0], np.s_[:, 3:]):
+        on_both(lambda x, key=key: x[key], [x], dtype)
+
+        def write(x, value, key=key):
+            y = x * 2.0
+            y[key] = value * 3.0
+            return y
+
+        on_both(write, [x, x[key][..., :1]], dtype)
+    whole = cnnx.zeros(2, 3, device="cuda")
+    whole[:, 1] = cnnx.tensor([1.0, 2.0], dtype="float64")
+    whole[whole > 1] = 5
+    assert whole.tolist() == [[0, 1, 0], [0, 5, 0]]
     on_both(lambda x: cnnx.concat([x, x * 2.0, x], dim=1), [x], dtype)
     on_both(lambda x: F.pad(x, (1, 2, 0, 3), value=0.5), [x], dtype)
     flags = cnnx.tensor([[True, False, True]], device="cuda").transpose(0, 1)

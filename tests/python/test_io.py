@@ -140,6 +140,31 @@ def test_shared_tensors_stay_shared(tmp_path):
     assert [name for name, _ in cnnx.load(path).named_parameters()] == names
 
 
+@pytest.mark.parametrize("converted", [0, 1])
+@pytest.mark.parametrize("bias", [False, True])
+def test_shared_tensors_that_one_layer_converted(tmp_path, converted, bias):
+    net, path = cnnx.Sequential(*(cnnx.Linear(3, 3, bias=bias) for _ in range(2))), tmp_path / "net.safetensors"
+    net[1].weight = net[0].weight
+    net[converted].to("float64")
+    assert net[0].weight is net[1].weight
+    cnnx.save(net, path)
+    other = cnnx.load(path)
+    assert other[0].weight is other[1].weight
+    for name, tensor in net.state_dict().items():
+        loaded = other.state_dict()[name]
+        assert (loaded.dtype, loaded.tolist()) == (tensor.dtype, tensor.tolist())
+    if not bias:
+        x = cnnx.randn(2, 3, dtype="float64")
+        assert other(x).tolist() == net(x).tolist()
+
+
+def test_models_keep_the_dtype_of_each_tensor(tmp_path):
+    net, path = cnnx.Sequential(cnnx.Linear(3, 2)), tmp_path / "net.safetensors"
+    net[0].bias = cnnx.Parameter(cnnx.full((2,), 0.1, dtype="float64"))
+    cnnx.save(net, path)
+    assert cnnx.load(path)[0].bias.tolist() == [0.1, 0.1]
+
+
 def test_states_of_every_dtype(tmp_path):
     state = {
         "a": cnnx.randn(2, 3),

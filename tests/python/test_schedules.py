@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from helpers import needs_torch
 
@@ -33,6 +35,11 @@ def test_schedules_match_torch(name, options):
         theirs.step()
         a.step()
         b.step()
+    if name != "LambdaLR":  # whose lambda Python cannot pickle
+        twin = pickle.loads(pickle.dumps(a))
+        twin.step()
+        twin.load_state_dict(a.state_dict())
+        assert twin.get_last_lr() == a.get_last_lr()
     other = getattr(cnnx.optim, name)(cnnx.optim.SGD([cnnx.ones(1, requires_grad=True)], lr=0.3), **options)
     other.load_state_dict(a.state_dict())
     assert other.get_last_lr() == a.get_last_lr()
@@ -46,6 +53,26 @@ def test_schedules_do_not_move_to_a_rate_that_is_refused():
         with pytest.raises(ValueError, match=r"lr must not be negative; got -1\."):
             schedule.step()
         assert (schedule.last_step, optimizer.lr) == (1, 0.0)
+
+
+def _groups(*rates):
+    return cnnx.optim.SGD([{"params": [cnnx.ones(1, requires_grad=True)], "lr": lr} for lr in rates], lr=1.0)
+
+
+def test_a_rate_that_is_refused_leaves_all_groups_alone():
+    optimizer = _groups(1.0, 0.1)
+    schedule = cnnx.optim.CosineAnnealingLR(optimizer, 4, eta_min=-0.5)
+    schedule.step()
+    before = schedule.get_last_lr(), schedule.state_dict()
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        schedule.step()
+    assert (schedule.get_last_lr(), schedule.state_dict()) == before
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        schedule.load_state_dict({"last_step": 0, "base_lrs": [1.0, -1.0]})
+    assert (schedule.get_last_lr(), schedule.state_dict()) == before
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        cnnx.optim.OneCycleLR(optimizer, [1.0, -1.0], 10)
+    assert schedule.get_last_lr() == before[0]
 
 
 @needs_torch

@@ -197,45 +197,6 @@ def test_repr():
     assert len(repr(cnnx.zeros(1000, 1000))) < 1000
 
 
-# ---- Indexing ------------------------------------------------------------------------------------------------------------
-@given(st.data())
-def test_first_axis_indexing_is_numpys(data):
-    array = np.arange(30.0).reshape(6, 5)
-    t = cnnx.tensor(array, requires_grad=True)
-    key = data.draw(st.one_of(st.integers(-6, 5), st.slices(6)))
-    assert_close(t[key].detach(), array[key], "float64")
-    if np.size(array[key]):
-        t[key].sum().backward()
-        expected = np.zeros_like(array)
-        expected[key] = 1
-        np.testing.assert_array_equal(t.grad.numpy(), expected)
-
-
-def test_rows_masks_and_iteration():
-    t = cnnx.tensor(np.arange(6.0).reshape(3, 2))
-    assert t[cnnx.tensor([2, 0, 2])].tolist() == [[4, 5], [0, 1], [4, 5]]
-    assert t[np.array([True, False, True])].tolist() == [[0, 1], [4, 5]]
-    assert t[[1]].tolist() == [[2, 3]]
-    assert (t[[]].shape, t[[]].tolist()) == ((0, 2), [])
-    assert [row.tolist() for row in t] == [[0, 1], [2, 3], [4, 5]]
-    assert len(t) == 3
-    t[1] = 0
-    assert t.tolist() == [[0, 1], [0, 0], [4, 5]]
-
-
-@pytest.mark.parametrize("write", [lambda t, v: operator.setitem(t, slice(0, 2), v), cnnx.Tensor.copy_])
-def test_writes_lose_no_gradient(write):
-    w = cnnx.ones(2, requires_grad=True)
-    t = cnnx.zeros(2)
-    with pytest.raises(RuntimeError, match=r"is not recorded, so no gradient would reach"):
-        write(t, w * 2)
-    assert t.tolist() == [0, 0]
-    write(t, (w * 2).detach())
-    with cnnx.no_grad():
-        write(t, w * 3)
-    assert t.tolist() == [3, 3]
-
-
 # ---- Arithmetic ----------------------------------------------------------------------------------------------------------
 _shapes = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4)
 
@@ -409,6 +370,18 @@ def test_in_place_results_must_fit_as_in_torch(name, dtype, other):
         assert result is ours
         assert ours.dtype == dtype
         assert ours.tolist() == expected.tolist()
+
+
+def test_copies_in_place_lose_no_gradient():
+    w = cnnx.ones(2, requires_grad=True)
+    t = cnnx.zeros(2)
+    with pytest.raises(RuntimeError, match=r"\[copy_\] writing in place is not recorded, so no gradient would reach"):
+        t.copy_(w * 2)
+    assert t.tolist() == [0, 0]
+    t.copy_((w * 2).detach())
+    with cnnx.no_grad():
+        t.copy_(w * 3)
+    assert t.tolist() == [3, 3]
 
 
 # ---- Functions, reductions, shapes -----------------------------------------------------------------------------------------

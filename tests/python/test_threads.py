@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import operator
 import os
 import subprocess
 import sys
@@ -223,6 +224,40 @@ def test_threads_write_rows_of_one_tensor():
         assert x.numpy()[:, 0].tolist() == list(range(1, 9))
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        "x + 1",
+        "large @ large",
+        "model(x).sum().backward()",
+        "optimizer.step(lambda: model(x))",
+        "cnnx.analysis.summary(model, (2, 8))",
+        "x.numpy()",
+    ],
+)
+def test_python_ends_while_daemon_threads_work(work):
+    code = f"""
+import threading, time, cnnx
+class Scale(cnnx.Module):
+    def forward(self, x):
+        for _ in range(100):
+            x = x * 1.0
+        return x
+def run():
+    x, large = cnnx.randn(2, 8), cnnx.randn(300, 300)
+    model = cnnx.Sequential(cnnx.Linear(8, 8), Scale())
+    optimizer = cnnx.optim.SGD(model.parameters(), lr=0.1)
+    while True:
+        {work}
+for _ in range(2):
+    threading.Thread(target=run, daemon=True).start()
+time.sleep(0.2)
+"""
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
 # ---- The GIL
 
 
@@ -247,7 +282,7 @@ def _lets_others_run(call) -> bool:
 @pytest.mark.parametrize(
     "name",
     [
-        "to_dtype", "slice", "step", "rows", "transpose", "copy", "fill", "clone", "deepcopy", "tensor", "module_to",
+        "to_dtype", "slice", "step", "column", "assign", "rows", "transpose", "copy", "fill", "clone", "deepcopy", "tensor", "module_to",
         "load", "save", "metadata", "full", "arange", "gradient",
     ],
 )  # fmt: skip
@@ -271,6 +306,8 @@ def test_work_on_values_releases_the_gil(name, tmp_path):
         "to_dtype": lambda: x.to("float64"),
         "slice": lambda: x[1:],
         "step": lambda: x[::-1],
+        "column": lambda: x[:, 1:],
+        "assign": lambda: operator.setitem(x, np.s_[:, 1:], 2),
         "rows": lambda: x[rows],
         "transpose": lambda: x.T,
         "copy": lambda: x.copy_(state["weight"]),

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "cnnx/device.h"
@@ -74,6 +75,16 @@ class CNNX_API Shape {
   int rank_ = 0;
 };
 
+/// start:stop:step as Python reads it: negative numbers count from the end, none means from or to the end.
+struct Slice {
+  std::optional<int64_t> start = std::nullopt, stop = std::nullopt;
+  int64_t step = 1;
+};
+struct Ellipsis {};  ///< As many whole axes as the other entries of an index leave.
+struct NewAxis {};   ///< An axis of length 1 in the result.
+/// An entry of an index. An integer takes one place of its axis, which the result does not have.
+using Index = std::variant<int64_t, Slice, Ellipsis, NewAxis>;
+
 struct TensorImpl;
 struct Node;
 
@@ -117,7 +128,7 @@ class CNNX_API Tensor {
   void backward(const Tensor& gradient = {}, bool retain_graph = false) const;
   Tensor detach() const;  ///< The same buffer without the gradient record.
 
-  // Copies, conversions and changes in place; all but those whose names end in _, and set_data, are recorded.
+  // Copies, conversions and changes in place. Of those whose names end in _ only index_put_ is recorded.
   Tensor clone() const;
   Tensor contiguous_copy() const { return clone(); }
   Tensor to(DType dtype) const;
@@ -133,6 +144,10 @@ class CNNX_API Tensor {
   Tensor& sub_(const Tensor& other);
   Tensor& mul_(const Tensor& other);
   Tensor& div_(const Tensor& other);
+  /// x[index] = value, which is broadcast and converted. Recorded: a gradient reaches the value, and what was there
+  /// gets none. std::runtime_error for a leaf that requires a gradient, or if the memory is shared, as a reshaped
+  /// tensor's is.
+  Tensor& index_put_(const std::vector<Index>& index, const Tensor& value);
   /// Makes this handle, and every copy of it, refer to other's buffer, shape and dtype; keeps requires_grad.
   void set_data(const Tensor& other);
 
@@ -146,7 +161,12 @@ class CNNX_API Tensor {
   Tensor transpose(int axis0, int axis1) const;
   Tensor select(int64_t index) const;                                 ///< x[index] on the first axis.
   Tensor slice(int64_t start, int64_t stop, int64_t step = 1) const;  ///< x[start:stop:step] on the first axis.
-  Tensor index_rows(const Tensor& rows) const;                        ///< x[rows] with int64 rows on the first axis.
+  /// x[rows] on the first axis, for int64 rows of any shape: the result's shape is theirs, then the other axes'.
+  Tensor index_rows(const Tensor& rows) const;
+  /// The same on as many axes as there are tensors of numbers, which are broadcast: x[rows, columns].
+  Tensor index_rows(std::span<const Tensor> rows) const;
+  /// What Python writes as x[1, ..., 2:4]: x.index({1, Ellipsis{}, Slice{2, 4}}). std::out_of_range if it is not there.
+  Tensor index(const std::vector<Index>& index) const;
 
   // Element-wise and reductions; see ops.h for the free functions.
   Tensor sum(std::span<const int> axes = {}, bool keepdim = false) const;

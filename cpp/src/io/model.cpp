@@ -1,4 +1,6 @@
 // save() and load(): weights and architecture in one safetensors file.
+#include <unordered_map>
+
 #include "check.h"
 #include "cnnx/io.h"
 #include "storage.h"
@@ -31,6 +33,19 @@ void check_describes(const std::string& architecture, const StateDict& state) {
   }
 }
 
+/// A layer whose tensor was converted through another layer has dtypes that its arguments do not say; the file does.
+void adopt_dtypes(Module& model, const StateDict& state) {
+  std::unordered_map<std::string_view, DType> dtypes;
+  for (const auto& [name, tensor] : state) dtypes.emplace(name, tensor.dtype());
+  StateDict own = model.named_parameters();
+  for (auto& buffer : model.named_buffers()) own.push_back(std::move(buffer));
+  for (auto& [name, tensor] : own) {
+    const auto found = dtypes.find(name);
+    if (found == dtypes.end() || found->second == tensor.dtype()) continue;
+    if (is_floating(found->second) && is_floating(tensor.dtype())) tensor.set_data(tensor.detach().to(found->second));
+  }
+}
+
 }  // namespace
 
 void save(Module& model, const std::string& path, const Metadata& metadata) {
@@ -60,6 +75,7 @@ ModulePtr load(const std::string& path) {
     const init::SkipGuard skip;
     model = module_from_json(architecture->second);
   }
+  adopt_dtypes(*model, file.tensors);
   model->load_state_dict(file.tensors);
   model->eval();
   return model;

@@ -124,22 +124,24 @@ class ModuleState {
   std::vector<FoundBuffer> buffers_;
 };
 
-/// Rehearses forward() and runs it again in the backward pass.
+/// Rehearses forward() and runs it again in the backward pass. Its input is no leaf, either time, and shares memory, so
+/// that x += 1 makes a tensor and x[0] = y is refused.
 Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
   constexpr const char* kOp = "checkpoint";
   const auto streams = std::make_shared<StreamTape>();
   ModuleState state(module);
+  const Saved saved_x = save(x);  // before forward() could write to it
   Tensor y;
   {
     const RehearsalGuard rehearsal;
     const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kRecord);
-    y = module->forward(x).detach();
+    y = module->forward(x.reshape(x.shape())).detach();
   }
   state.settle();
   const bool need_x = x.requires_grad();
   const Precision precision = autocast_precision();
   const std::string path = Call::current() ? Call::current()->path() : "";
-  return record(kOp, y, {&x}, [=, saved_x = save(x)](const Tensor& gy) -> Gradients {
+  return record(kOp, y, {&x}, [=](const Tensor& gy) -> Gradients {
     Tensor input = saved_x.get(kOp).detach();
     input.set_requires_grad(need_x);
     const RecomputeGuard recompute;
@@ -148,7 +150,7 @@ Tensor checkpointed(const std::shared_ptr<Module>& module, const Tensor& x) {
       Call call(*module, path);
       call.set_inputs({&input, 1});
       const StreamTapeGuard tape(*streams, StreamTapeGuard::Mode::kReplay);
-      return state.run_again(kOp, input);
+      return state.run_again(kOp, input.reshape(input.shape()));
     }();
     check<std::runtime_error>(again.shape() == gy.shape(), kOp,
                               "the module returned a tensor of shape {} at first and of shape {} the second time.",

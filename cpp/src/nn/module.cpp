@@ -369,8 +369,10 @@ void Module::share_tensors(const std::vector<std::string>& names) {
     const bool is_buffer = module.slot(name) == Slot::kBuffer;
     const Tensor own = is_buffer ? module.buffer(name) : module.parameter(name);
     if (!shared.defined()) shared = own;
-    check(own.defined() && own.shape() == shared.shape() && own.dtype() == shared.dtype(), "share_tensors",
-          "\"{}\" cannot be the same as \"{}\": it is no tensor of this {} with that shape and dtype.", path,
+    const bool fits = own.defined() && own.shape() == shared.shape() &&
+                      (own.dtype() == shared.dtype() || (is_floating(own.dtype()) && is_floating(shared.dtype())));
+    check(fits, "share_tensors",
+          "\"{}\" cannot be the same as \"{}\": it is no tensor of this {} with that shape and kind.", path,
           names.front(), type_name());
     const bool trains = shared.requires_grad();
     is_buffer ? module.register_buffer(name, shared) : module.register_parameter(name, shared);

@@ -154,9 +154,7 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
 
 /// Whether y must be read before x is written: it lies where x does, but not value by value.
 bool is_in_the_way(const Tensor& y, const Tensor& x) {
-  const auto *from = static_cast<const char*>(y.raw_data()), *to = static_cast<const char*>(x.raw_data());
-  const auto bytes = [](const Tensor& t) { return t.numel() * dtype_size(t.dtype()); };
-  return from < to + bytes(x) && to < from + bytes(y) && (from != to || y.shape() != x.shape());
+  return overlap(y, x) && (y.raw_data() != x.raw_data() || y.shape() != x.shape());
 }
 
 /// x = op(x, y) where x lies.

@@ -1,4 +1,4 @@
-// reshape and its relatives (views), and transpose, concat, pad and first-axis indexing (copies).
+// reshape and its relatives (views), and transpose, concat and pad (copies).
 #include "ops/shape.h"
 
 #include <cstring>
@@ -69,16 +69,6 @@ Tensor Tensor::unsqueeze(int axis) const {
 // ---- Block copies
 
 namespace {
-
-std::array<int64_t, Shape::kMaxRank> strides_of(const Shape& shape) {
-  std::array<int64_t, Shape::kMaxRank> strides{};
-  int64_t stride = 1;
-  for (int axis = shape.rank(); axis-- > 0;) {
-    strides[static_cast<size_t>(axis)] = stride;
-    stride *= shape[axis];
-  }
-  return strides;
-}
 
 int64_t offset_of(const Shape& shape, std::span<const int64_t> position) {
   const auto strides = strides_of(shape);
@@ -206,77 +196,6 @@ Tensor pad(const Tensor& x, std::span<const int64_t> padding, Scalar value, PadM
   return record(op, y, {&x}, [=, from = x.shape()](const Tensor& gy) -> Gradients {
     return {extract(gy, from, std::span(position).first(rank))};
   });
-}
-
-// ---- First-axis indexing
-
-namespace {
-
-/// Rows of x: a sequence of them, or those whose numbers `table` has.
-Tensor gather(const char* op, const Tensor& x, const RowList& rows, const Tensor& table, const Shape& shape) {
-  Tensor y = empty_like(x, shape);
-  const int64_t length = x.shape()[0], row_values = length ? x.numel() / length : 0;
-  const auto with_table = [rows, table] {
-    RowList list = rows;
-    list.table = data_or_null<int64_t>(table);
-    return list;
-  };
-  kernels<ShapeKernels>(x.device())
-      .gather_rows(with_table(), row_values * dtype_size(x.dtype()), x.raw_data(), y.raw_data());
-  if (!grad_needed({&x})) return y;
-  return record(op, y, {&x}, [=, from = x.shape()](const Tensor& gy) -> Gradients {
-    Tensor gx = empty_like(gy, from);
-    dispatch_floating(gy.dtype(), [&](auto t) {
-      using T = decltype(t);
-      kernels<RowKernels<T>>(gy.device()).scatter_add(with_table(), length, row_values, gy.data<T>(), gx.data<T>());
-    });
-    return {gx};
-  });
-}
-
-Shape with_first(const Shape& shape, int64_t length) {
-  Shape result = shape;
-  result[0] = length;
-  return result;
-}
-
-}  // namespace
-
-Tensor Tensor::select(int64_t index) const {
-  check<std::out_of_range>(rank() > 0, "index", "a tensor without axes cannot be indexed. Use item().");
-  const int64_t length = shape()[0];
-  check<std::out_of_range>(index >= -length && index < length, "index", "index must lie in [{}, {}); got {}.", -length,
-                           length, index);
-  const Shape rest(std::span(shape().begin() + 1, shape().end()));
-  return gather("index", *this, {1, index < 0 ? index + length : index, 0, nullptr}, {}, rest);
-}
-
-Tensor Tensor::slice(int64_t start, int64_t stop, int64_t step) const {
-  check<std::out_of_range>(rank() > 0, "slice", "a tensor without axes cannot be sliced.");
-  check(step != 0, "slice", "step must not be zero.");
-  const int64_t length = shape()[0];
-  const auto clamp_to = [&](int64_t value) {
-    if (value < 0) value += length;
-    return step > 0 ? std::clamp<int64_t>(value, 0, length) : std::clamp<int64_t>(value, -1, length - 1);
-  };
-  const int64_t first = clamp_to(start), last = clamp_to(stop);
-  const int64_t span = step > 0 ? last - first : first - last;
-  const uint64_t stride = step > 0 ? static_cast<uint64_t>(step) : uint64_t{0} - static_cast<uint64_t>(step);
-  const int64_t count = span > 0 ? static_cast<int64_t>(static_cast<uint64_t>(span - 1) / stride) + 1 : 0;
-  return gather("slice", *this, {count, first, step, nullptr}, {}, with_first(shape(), count));
-}
-
-Tensor Tensor::index_rows(const Tensor& rows) const {
-  check<std::out_of_range>(rank() > 0, "index", "a tensor without axes cannot be indexed.");
-  check(rows.defined() && rows.dtype() == DType::kInt64 && rows.rank() == 1, "index",
-        "expected a one-axis int64 tensor of row numbers.");
-  const int64_t length = shape()[0];
-  Tensor table = empty_like(rows);
-  const int64_t wrong = kernels<ShapeKernels>(rows.device())
-                            .check_rows(length, rows.numel(), rows.data<int64_t>(), table.data<int64_t>());
-  if (wrong > 0) fail<std::out_of_range>("index", kRowRule, -length, length, rows.data<int64_t>()[wrong - 1]);
-  table = table.to(device());
-  return gather("index", *this, {rows.numel(), 0, 0, nullptr}, table, with_first(shape(), rows.numel()));
 }
 
 }  // namespace cnnx

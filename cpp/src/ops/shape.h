@@ -9,26 +9,32 @@
 
 namespace cnnx {
 
+using Strides = std::array<int64_t, Shape::kMaxRank>;
+
+/// How far the neighbours along each axis of a row-major array are apart.
+inline Strides strides_of(const Shape& shape) {
+  Strides strides{};
+  int64_t stride = 1;
+  for (int axis = shape.rank(); axis-- > 0;) {
+    strides[static_cast<size_t>(axis)] = stride;
+    stride *= shape[axis];
+  }
+  return strides;
+}
+
 /// Copies a block of shape `sizes` between two row-major arrays, each with its own strides, counted in values.
 struct CopyGeometry {
   int rank = 0;
   std::array<int64_t, Shape::kMaxRank> sizes{};
-  std::array<int64_t, Shape::kMaxRank> from{};
-  std::array<int64_t, Shape::kMaxRank> to{};
-};
-
-/// Numbers of rows: a sequence, or those of a table.
-struct RowList {
-  int64_t count, first, step;
-  const int64_t* table;  // on the device of the rows; null: the sequence
-  constexpr int64_t operator[](int64_t i) const { return table ? table[i] : first + i * step; }
+  Strides from{};
+  Strides to{};
 };
 
 struct ShapeKernels {
   /// y[to offsets] = x[from offsets] for values of item_bytes 1, 4 or 8.
   void (*copy_block)(const CopyGeometry& g, int64_t item_bytes, const void* x, void* y);
   /// y[i] = x[rows[i]] for rows of row_bytes.
-  void (*gather_rows)(const RowList& rows, int64_t row_bytes, const void* x, void* y);
+  void (*gather_rows)(int64_t count, const int64_t* rows, int64_t row_bytes, const void* x, void* y);
   /// Copies numbers of [-length, length), negative ones counted from the end, the nearest row for others. The first of
   /// these: its position plus 1, else 0; on CUDA 0, and it is raised when the host next waits.
   int64_t (*check_rows)(int64_t length, int64_t count, const int64_t* from, int64_t* to);
@@ -45,7 +51,7 @@ constexpr int64_t row_of(int64_t number, int64_t length) {
 template <class T>
 struct RowKernels {
   /// gx[rows[i]] += gy[i], in order; gx (length, row_values) is zeroed first.
-  void (*scatter_add)(const RowList& rows, int64_t length, int64_t row_values, const T* gy, T* gx);
+  void (*scatter_add)(int64_t count, const int64_t* rows, int64_t length, int64_t row_values, const T* gy, T* gx);
 };
 
 }  // namespace cnnx

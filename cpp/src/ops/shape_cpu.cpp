@@ -39,8 +39,8 @@ void copy_block(const CopyGeometry& g, int64_t item_bytes, const void* x, void* 
   copy_typed(g, static_cast<const uint64_t*>(x), static_cast<uint64_t*>(y));
 }
 
-void gather_rows(const RowList& rows, int64_t row_bytes, const void* x, void* y) {
-  parallel_for(rows.count, item_grain(row_bytes / 4), [&](int64_t begin, int64_t end) {
+void gather_rows(int64_t count, const int64_t* rows, int64_t row_bytes, const void* x, void* y) {
+  parallel_for(count, item_grain(row_bytes / 4), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       std::memcpy(static_cast<char*>(y) + i * row_bytes, static_cast<const char*>(x) + rows[i] * row_bytes,
                   static_cast<size_t>(row_bytes));
@@ -58,10 +58,10 @@ int64_t check_rows(int64_t length, int64_t count, const int64_t* from, int64_t* 
 }
 
 template <class T>
-void scatter_add(const RowList& rows, int64_t length, int64_t row_values, const T* gy, T* gx) {
+void scatter_add(int64_t count, const int64_t* rows, int64_t length, int64_t row_values, const T* gy, T* gx) {
   std::fill(gx, gx + length * row_values, T(0));
   parallel_for(row_values, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = 0; i < rows.count; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       T* out = gx + rows[i] * row_values;
       const T* in = gy + i * row_values;
       for (int64_t j = begin; j < end; ++j) out[j] += in[j];

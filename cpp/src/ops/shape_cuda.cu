@@ -57,20 +57,20 @@ void copy_block(const CopyGeometry& g, int64_t item_bytes, const void* x, void* 
 }
 
 template <class T>
-void gather_typed(const RowList& rows, int64_t row_values, const void* x, void* y) {
+void gather_typed(int64_t count, const int64_t* rows, int64_t row_values, const void* x, void* y) {
   const auto* in = static_cast<const T*>(x);
   auto* out = static_cast<T*>(y);
-  for_each(rows.count * row_values, [=] __device__(int64_t i) {
+  for_each(count * row_values, [=] __device__(int64_t i) {
     const int64_t row = i / row_values;
     out[i] = in[rows[row] * row_values + (i - row * row_values)];
   });
 }
 
-void gather_rows(const RowList& rows, int64_t row_bytes, const void* x, void* y) {
-  if (rows.count == 0 || row_bytes == 0) return;
-  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(rows, row_bytes / 8, x, y);
-  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(rows, row_bytes / 4, x, y);
-  gather_typed<uint8_t>(rows, row_bytes, x, y);
+void gather_rows(int64_t count, const int64_t* rows, int64_t row_bytes, const void* x, void* y) {
+  if (count == 0 || row_bytes == 0) return;
+  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(count, rows, row_bytes / 8, x, y);
+  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(count, rows, row_bytes / 4, x, y);
+  gather_typed<uint8_t>(count, rows, row_bytes, x, y);
 }
 
 int64_t check_rows(int64_t length, int64_t count, const int64_t* from, int64_t* to) {
@@ -89,12 +89,12 @@ int64_t check_rows(int64_t length, int64_t count, const int64_t* from, int64_t* 
 
 /// A thread adds up one column, row after row.
 template <class T>
-void scatter_add(const RowList& rows, int64_t length, int64_t row_values, const T* gy, T* gx) {
+void scatter_add(int64_t count, const int64_t* rows, int64_t length, int64_t row_values, const T* gy, T* gx) {
   const auto bytes = static_cast<size_t>(length * row_values) * sizeof(T);
   if (bytes == 0) return;
   check_cuda(cudaMemsetAsync(gx, 0, bytes, stream()), "cudaMemset");
   for_each(row_values, [=] __device__(int64_t j) {
-    for (int64_t i = 0; i < rows.count; ++i) gx[rows[i] * row_values + j] += gy[i * row_values + j];
+    for (int64_t i = 0; i < count; ++i) gx[rows[i] * row_values + j] += gy[i * row_values + j];
   });
 }
 

@@ -132,6 +132,11 @@ CASES: list[Case] = [
         TypeError,
         "[argument] expected a Tensor; got numpy.ndarray. Convert arrays and numbers",
     ),
+    (
+        lambda: cnnx.ReLU()(type("Tensor", (), {"__module__": "torch"})()),
+        TypeError,
+        "[argument] expected a Tensor; got torch.Tensor. Convert arrays and numbers",
+    ),
     (lambda: cnnx.Sequential(cnnx.ReLU())([1.0, 2.0]), TypeError, "[argument] expected a Tensor; got list."),
     (lambda: cnnx.concat([1, 2]), TypeError, "[argument] expected a Tensor; got int."),
     (lambda: cnnx.optim.SGD([{"params": [3]}]), TypeError, "[argument] expected a Tensor; got int."),
