@@ -108,9 +108,9 @@ struct type_caster<cnnx::Tensor> : initialised_only<type_caster_base<cnnx::Tenso
   bool load(handle source, bool convert) {
     if (initialised_only::load(source, convert)) return true;
     if (!convert || !source || source.is_none()) return false;
-    const object name = type::handle_of(source).attr("__qualname__"), home = type::handle_of(source).attr("__module__");
+    const object kind = type::handle_of(source).attr("__qualname__"), home = type::handle_of(source).attr("__module__");
     const std::string prefix = home.equal(str("builtins")) ? "" : std::string(str(home)) + ".";
-    throw type_error("[argument] expected a Tensor; got " + prefix + std::string(str(name)) +
+    throw type_error("[argument] expected a Tensor; got " + prefix + std::string(str(kind)) +
                      ". Convert arrays and numbers with cnnx.tensor().");
   }
   static handle cast(const cnnx::Tensor& tensor, return_value_policy, handle parent) {
