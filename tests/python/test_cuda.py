@@ -204,6 +204,13 @@ def test_lengths_that_fours_do_and_do_not_divide(size, dtype):
         on_both(lambda x: F.relu(F.batch_norm(x, None, None, training=True)), [x], dtype, 50)
 
 
+@needs_cuda
+def test_empty_tensors_with_long_axes(dtype):
+    (x,) = randoms(6, (0, 1, 2**16, 2**16))
+    on_both(lambda x: F.max_pool2d(x, 2) + F.avg_pool2d(x, 2), [x], dtype)
+    on_both(lambda x: F.batch_norm(x, *(cnnx.ones(1, dtype=dtype, device=x.device) for _ in range(2))), [x], dtype)
+
+
 @pytest.fixture(params=[None, "1 KB"])
 def limit(request: pytest.FixtureRequest) -> Iterator[str | None]:
     cnnx.memory.set_workspace_limit(request.param)
