@@ -157,7 +157,8 @@ def set_workspace_limit(limit: int | str | None) -> None:
 
     If none needs so little, the general algorithm, im2col, works on fewer columns at a time and with fewer threads. The
     smallest piece, the columns of one output position, is allowed always. On CUDA, cuDNN takes the next algorithm that fits,
-    and cnnx's own kernels cut long sums into fewer pieces.
+    and cnnx's own kernels cut long sums into fewer pieces. What their products take for themselves, such as filters in
+    another order, is not counted there.
 
     Args:
         limit: bytes, text such as "64 MB", or None for no limit, as at first.

@@ -46,6 +46,7 @@ int multiply(void* handle, int op_a, int op_b, int m, int n, int k, const T* alp
 }  // namespace
 
 EXPORT int cublasCreate_v2(void** handle) {
+  if (cuda_host::is_capturing()) return 1;  // CUBLAS_STATUS_NOT_INITIALIZED
   *handle = new Handle(nullptr);
   return 0;
 }

@@ -53,6 +53,8 @@ namespace cuda_host {
 void submit(cudaStream_t stream, std::function<void()> work);
 /// Does all that was put into any stream.
 void drain();
+/// Whether a stream is captured. CUDA refuses to wait for its device then.
+bool is_capturing();
 /// With device memory open.
 void copy_bytes(void* to, const void* from, size_t bytes);
 void fill_bytes(void* to, int value, size_t bytes);

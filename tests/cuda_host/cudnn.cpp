@@ -199,7 +199,7 @@ EXPORT const char* cudnnGetErrorString(int status) {
 }
 EXPORT int cudnnCreate(void** handle) {
   *handle = new Handle;
-  return fails("create") ? 1001 : 0;
+  return fails("create") || cuda_host::is_capturing() ? 1001 : 0;
 }
 EXPORT int cudnnSetStream(void* handle, cudaStream_t stream) {
   static_cast<Handle*>(handle)->stream = stream;

@@ -92,6 +92,11 @@ void drain() {
   for (const cudaStream_t stream : streams) drain_to(stream, stream->submitted());
 }
 
+bool is_capturing() {
+  const std::lock_guard lock(mutex);
+  return std::any_of(streams.begin(), streams.end(), [](cudaStream_t stream) { return stream->captured; });
+}
+
 }  // namespace cuda_host
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
@@ -106,6 +111,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (cuda_host::is_capturing()) return cudaErrorStreamCaptureUnsupported;
   cuda_host::drain();
   return cudaSuccess;
 }

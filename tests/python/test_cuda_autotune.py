@@ -77,6 +77,30 @@ def test_an_algorithm_that_starts_slowly_is_not_given_up(tmp_path):
 
 
 @needs_cuda
+@needs_host
+def test_a_graph_takes_the_choice_of_the_file_at_once(tmp_path):
+    """A capture cannot measure, but what the file says needs no measurement."""
+    cache, settings = tmp_path / "choices.json", {"CNNX_CUDNN": install(tmp_path)}
+    _run(cache, "cuda", **settings)
+    code = """
+import cnnx
+w = cnnx.ones(4, 1, 3, 3, device="cuda")
+with cnnx.no_grad(), cnnx.autotune():
+    run = cnnx.cuda.graph(lambda x: cnnx.functional.conv2d(x, w, groups=4), warmup=0)
+    print(run(cnnx.ones(1, 4, 9, 9, device="cuda")).sum().item(), end=" ")
+print(*((c["source"], c["algorithm"]) for c in cnnx.autotune_choices()))
+"""
+    for algorithm in ("direct", "cudnn", "implicit_gemm"):
+        content = json.loads(cache.read_text())
+        for choices in content["machines"].values():
+            for choice in choices.values():
+                choice["algorithm"] = algorithm
+        cache.write_text(json.dumps(content))
+        out = run_with(code, CNNX_AUTOTUNE_CACHE=str(cache), **settings)
+        assert out.strip() == f"1764.0 ('file', '{algorithm}')"
+
+
+@needs_cuda
 def test_weights_that_change_are_no_other_kind(monkeypatch):
     """No kernel of a GPU prepares weights."""
     monkeypatch.setenv("CNNX_AUTOTUNE_CACHE", "")

@@ -83,3 +83,26 @@ def test_the_tests_of_convolutions_pass_on_cudnn(lazy, names, chosen, tmp_path):
     files = [str(Path(__file__).parent / f"test_cuda{name}.py") for name in names]
     code = f"import pytest, sys; sys.exit(pytest.main(['-x', '-k', {chosen!r}, *{files!r}]))"
     assert " passed" in run_with(code, CNNX_CUDNN=install(tmp_path), CNNX_CUDA_HOST_LAZY=lazy)
+
+
+@needs_cuda
+@needs_host
+def test_a_graph_may_hold_the_first_product_and_convolution_of_its_device(tmp_path):
+    """Handles cannot be made while it is captured, so they are before."""
+    code = """
+import cnnx
+import cnnx.functional as F
+cnnx.set_conv_algorithm("cudnn")
+x, w = cnnx.randn(1, 500, 6, 6, device="cuda"), cnnx.randn(8, 500, 1, 1, device="cuda")
+for function in (lambda: F.linear(x.reshape(36, 500), w.reshape(8, 500)), lambda: F.conv2d(x, w)):
+    try:
+        captured = cnnx.cuda.graph(function, warmup=0, device="cuda")().tolist()
+        print(captured == function().tolist())
+    except RuntimeError as error:
+        print(error)
+"""
+    settings = {"CNNX_CUBLAS_LIBRARY": LIBRARY, "CNNX_CUDNN": install(tmp_path)}
+    assert run_with(code, **settings).split() == ["True", "True"]
+    product, convolution = run_with(code, CNNX_CUDNN_HOST_FAIL="run", **settings).splitlines()
+    assert product == "True"
+    assert "cuDNN's forward pass failed" in convolution

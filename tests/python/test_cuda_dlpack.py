@@ -10,6 +10,7 @@ import pytest
 from helpers import needs_cuda
 
 import cnnx
+import cnnx.functional as F
 
 pytestmark = needs_cuda
 CUDA, CPU = 2, 1
@@ -150,3 +151,35 @@ def test_what_cannot_be_exchanged_is_refused():
     run = cnnx.cuda.graph(lambda x: x.__dlpack__(), warmup=0)
     with pytest.raises(RuntimeError, match="a captured function cannot lend tensors"):
         run(x)
+
+
+def shifted(values: np.ndarray) -> cnnx.Tensor:
+    """The values one number behind an address that fours may begin at."""
+    owner = Consumer(cnnx.tensor(np.append(0, values), dtype="float32", device="cuda"))
+    x = cnnx.from_dlpack(Producer(owner.managed.data + 4, values.shape, (CUDA, 0)))
+    shifted.alive.append(owner)
+    return x
+
+
+shifted.alive = []
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd", "implicit_gemm"])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_memory_of_others_may_begin_anywhere(algorithm, groups):
+    """No value is read together with neighbours that begin elsewhere than four do."""
+    cnnx.set_conv_algorithm(algorithm)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((2, 4, 8, 8), (8, 4 // groups, 3, 3), (8,), (2, 8, 8, 8))]
+    results = []
+    for place in (shifted, lambda a: cnnx.tensor(a, dtype="float32")):
+        x, w, b, gy = map(place, arrays)
+        inputs = [t.requires_grad_() for t in (x, w, b)]
+        y = F.conv2d(*inputs, padding=1, groups=groups)
+        y.backward(gy)
+        z = F.relu(F.batch_norm(y.detach() + gy, None, None, b, b, training=True)) @ gy
+        results.append([np.asarray(t) for t in (y.detach(), z, *(t.grad for t in inputs))])
+        cnnx.optim.Adam(inputs, lr=0.1).step()
+        results[-1] += [np.asarray(t.detach()) for t in inputs]
+    for ours, other in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-4)

@@ -77,12 +77,23 @@ void check_cublas(Status status, const char* call) {
 
 std::mutex mutex;  // of all handles
 
-/// One handle for each device, put on the stream; used under the mutex. Making one waits for the device.
-Handle handle_of(const Library& cublas, cudaStream_t stream) {
+/// One for each device; null before the first. Used under the mutex. Making one waits for the device.
+Handle& handle_of_device() {
   static std::map<int, Handle> handles;
-  Handle& handle = handles[device()];
-  if (!handle) check_cublas(cublas.create(&handle), "cublasCreate");
-  check_cublas(cublas.set_stream(handle, stream), "cublasSetStream");
+  return handles[device()];
+}
+Handle made_handle(const Library& cublas) {
+  Handle& handle = handle_of_device();
+  if (!handle) {
+    Handle made = nullptr;  // what a failed call leaves there is no handle
+    check_cublas(cublas.create(&made), "cublasCreate");
+    handle = made;
+  }
+  return handle;
+}
+Handle use_handle(const Library& cublas) {
+  const Handle handle = made_handle(cublas);
+  check_cublas(cublas.set_stream(handle, stream()), "cublasSetStream");
   return handle;
 }
 
@@ -90,26 +101,36 @@ Handle handle_of(const Library& cublas, cudaStream_t stream) {
 
 template <class T>
 bool cublas_product(const Product& p, const T* a, const T* b, T* c) {
-  const Library* const cublas = library();
-  if (!cublas) return false;
+  if (!has_cublas()) return false;
+  const Library& cublas = *library();
   const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
   const T one = 1, zero = 0;
   const std::lock_guard lock(mutex);
   StridedBatched<T> multiply;
   if constexpr (std::is_same_v<T, float>) {
-    multiply = cublas->multiply_float;
+    multiply = cublas.multiply_float;
   } else {
-    multiply = cublas->multiply_double;
+    multiply = cublas.multiply_double;
   }
   // c transposed = op(b) transposed times op(a) transposed; what is row-major here is transposed there already.
-  check_cublas(multiply(handle_of(*cublas, stream()), p.transpose_b ? kTransposed : kPlain,
-                        p.transpose_a ? kTransposed : kPlain, n, m, k, &one, b, p.transpose_b ? k : n, p.step_b, a,
-                        p.transpose_a ? m : k, p.step_a, &zero, c, n, p.m * p.n, static_cast<int>(p.items)),
+  check_cublas(multiply(use_handle(cublas), p.transpose_b ? kTransposed : kPlain, p.transpose_a ? kTransposed : kPlain,
+                        n, m, k, &one, b, p.transpose_b ? k : n, p.step_b, a, p.transpose_a ? m : k, p.step_a, &zero, c,
+                        n, p.m * p.n, static_cast<int>(p.items)),
                "a product");
   return true;
 }
 
-bool has_cublas() { return library() != nullptr; }
+bool has_cublas() {
+  if (!library()) return false;
+  const std::lock_guard lock(mutex);
+  return !is_capturing() || handle_of_device();
+}
+
+void prepare_cublas() {
+  if (!library()) return;
+  const std::lock_guard lock(mutex);
+  made_handle(*library());
+}
 
 void cublas_tensor_product(const Product& p, const void* a, const void* b, float* c) {
   const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
@@ -120,7 +141,7 @@ void cublas_tensor_product(const Product& p, const void* a, const void* b, float
   const ComputeType compute = p.precision == Precision::kTF32 ? kComputeTF32 : kComputeFloat32;
   const Library& cublas = *library();
   const std::lock_guard lock(mutex);
-  check_cublas(cublas.multiply_any(handle_of(cublas, stream()), p.transpose_b ? kTransposed : kPlain,
+  check_cublas(cublas.multiply_any(use_handle(cublas), p.transpose_b ? kTransposed : kPlain,
                                    p.transpose_a ? kTransposed : kPlain, n, m, k, &one, b, type, p.transpose_b ? k : n,
                                    p.step_b, a, type, p.transpose_a ? m : k, p.step_a, &zero, c, kFloat32, n, p.m * p.n,
                                    static_cast<int>(p.items), compute, kAnyAlgorithm),

@@ -9,7 +9,10 @@ namespace cnnx::cuda {
 template <class T>
 bool cublas_product(const Product& p, const T* a, const T* b, T* c);
 
+/// Whether products may be given to cuBLAS now.
 bool has_cublas();
+/// Makes, if there is cuBLAS, the handle of the calling thread's device, for which a capture may not wait.
+void prepare_cublas();
 /// The same on tensor cores, with the factors as p.precision has them in memory: float32 for TF32, which rounds them on
 /// its way, else 16 bits.
 void cublas_tensor_product(const Product& p, const void* a, const void* b, float* c);

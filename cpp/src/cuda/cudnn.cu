@@ -7,6 +7,8 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -60,6 +62,15 @@ bool find_all(void* file, Library& cudnn) {
          find_pass(file, "BackwardFilter", cudnn.passes[2]);
 }
 
+struct Handles {
+  std::mutex mutex;
+  std::map<int, Handle> of_devices;
+};
+Handles& handles() {
+  static Handles* const all = new Handles;  // never destroyed: cuDNN may be gone at the process's end
+  return *all;
+}
+
 }  // namespace
 
 const Library* library() {
@@ -71,6 +82,21 @@ const Library* library() {
   return found;
 }
 
+Handle handle() {
+  const std::lock_guard lock(handles().mutex);
+  Handle& kept = handles().of_devices[device()];
+  if (!kept) {
+    Handle made = nullptr;  // what a failed call leaves there is no handle
+    check(library()->create(&made), "initialisation");
+    kept = made;
+  }
+  return kept;
+}
+bool has_handle() {
+  const std::lock_guard lock(handles().mutex);
+  return handles().of_devices[device()] != nullptr;
+}
+
 void check(Status status, const char* call) {
   if (status == 0) return;
   throw CudaError(std::string("[conv2d] cuDNN's ") + call + " failed: " + library()->error_text(status) + " (status " +
@@ -78,6 +104,10 @@ void check(Status status, const char* call) {
 }
 
 }  // namespace cudnn
+
+void prepare_cudnn() {
+  if (cudnn::library()) cudnn::handle();
+}
 
 int cudnn_version() {
   const cudnn::Library* const found = cudnn::library();

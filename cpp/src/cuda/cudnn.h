@@ -65,6 +65,9 @@ struct Library {
 
 /// Null if there is no cuDNN 9, or only a part of one.
 const Library* library();
+/// The handle of the calling thread's device. Making one, the first time, waits for the device.
+Handle handle();
+bool has_handle();
 /// Whether a status says that an algorithm, or all of them, cannot do what was asked.
 constexpr bool is_unsupported(Status status) { return status / 1000 == 3; }
 /// Raises CudaError if a call failed; `call` says which.
@@ -74,4 +77,6 @@ void check(Status status, const char* call);
 
 namespace cnnx::cuda {
 int cudnn_version();
+/// Makes, if there is cuDNN, the handle of the calling thread's device, for which a capture may not wait.
+void prepare_cudnn();
 }  // namespace cnnx::cuda

@@ -33,9 +33,21 @@ struct GemmTile {
   static constexpr int kTileM = kTileM_, kTileN = kTileN_, kStep = kStep_, kItemM = kItemM_, kItemN = kItemN_;
   static constexpr int kThreads = kTileM / kItemM * (kTileN / kItemN);
   static constexpr int kColumns = kTileN / kItemN;  // threads side by side
+  static constexpr int kStepsOfSum = 0;             // none: one sum
   template <class LoaderA, class LoaderB, class Store>
   static auto kernel() {
     return gemm_kernel<GemmTile, LoaderA, LoaderB, Store>;
+  }
+};
+
+/// The same with sums over 32 products that are added up, which rounds far less where there are hundreds. The largest
+/// tile has no registers left for two sums.
+template <class Tile>
+struct Nested : Tile {
+  static constexpr int kStepsOfSum = 32 / Tile::kStep;
+  template <class LoaderA, class LoaderB, class Store>
+  static auto kernel() {
+    return gemm_kernel<Nested, LoaderA, LoaderB, Store>;
   }
 };
 
@@ -137,6 +149,19 @@ __device__ void read_items(const T* row, int span, T* items) {
   }
 }
 
+/// totals += sums, which begin anew.
+template <int kItemM, int kItemN, class T>
+__device__ void add_up(T (&sums)[kItemM][kItemN], T (&totals)[kItemM][kItemN]) {
+#pragma unroll
+  for (int i = 0; i < kItemM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kItemN; ++j) {
+      totals[i][j] += sums[i][j];
+      sums[i][j] = T(0);
+    }
+  }
+}
+
 template <class Tile, class LoaderA, class LoaderB, class Store>
 __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiprocessor, so 128 registers
     gemm_kernel(GemmShape shape, LoaderA loader_a, LoaderB loader_b, Store store) {
@@ -155,6 +180,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
   OperandA a(loader_a, z, first_m, thread);
   OperandB b(loader_b, z, first_n, thread);
   T sums[kItemM][kItemN] = {};
+  [[maybe_unused]] T totals[kItemM][kItemN] = {};
   if (first_step < last_step) {
     a.fetch(first_step * kStep);
     b.fetch(first_step * kStep);
@@ -179,6 +205,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
           for (int j = 0; j < kItemN; ++j) sums[i][j] += row[i] * column[j];
         }
       }
+      if constexpr (Tile::kStepsOfSum > 0) {
+        if ((step - first_step) % Tile::kStepsOfSum == Tile::kStepsOfSum - 1) add_up(sums, totals);
+      }
       if (more) {
         a.put(shared_a[now ^ 1]);
         b.put(shared_b[now ^ 1]);
@@ -186,6 +215,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)  // two blocks a multiproce
       }
     }
   }
+  if constexpr (Tile::kStepsOfSum > 0) add_up(totals, sums);
 
 #pragma unroll
   for (int j = 0; j < kItemN; j += 4) {

@@ -2,6 +2,8 @@
 //
 // A capture has a stream of its own, so that what other threads do meanwhile runs as always. The mode is relaxed: the
 // allocator may ask the device for memory. Whatever would wait is refused here, before CUDA would end the capture.
+#include "cuda/cublas.h"
+#include "cuda/cudnn.h"
 #include "cuda/device_state.h"
 
 namespace cnnx::cuda {
@@ -14,6 +16,17 @@ void discard(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
   if (cudaStreamEndCapture(stream, &graph) == cudaSuccess && graph) cudaGraphDestroy(graph);
   cudaGetLastError();
+}
+
+/// What products and convolutions of a capture could not make themselves, as that waits. Where it fails, they do
+/// without.
+void prepare_libraries() {
+  for (void (*prepare)() : {prepare_cublas, prepare_cudnn}) {
+    try {
+      prepare();
+    } catch (const CudaError&) {
+    }
+  }
 }
 
 }  // namespace
@@ -34,6 +47,7 @@ void begin_capture(int device) {
     throw CudaError("[graph] one capture at a time runs on a device; got a second one.");
   }
   try {
+    prepare_libraries();
     if (!state.capture_stream) {
       check_cuda(cudaStreamCreateWithFlags(&state.capture_stream, cudaStreamNonBlocking), "cudaStreamCreate");
     }

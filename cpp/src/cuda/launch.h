@@ -89,13 +89,16 @@ inline dim3 blocks_for(int64_t n, int64_t each = 1) {
 }
 
 /// Division of 32-bit numbers below 2^31 by one that is known before the kernel starts: a multiplication and a shift.
+/// The axes of an empty tensor may have any length; nothing is divided then.
 struct Divisor {
   uint32_t value = 1;
   uint32_t multiplier = 0;
   uint32_t shift = 0;
 
   constexpr Divisor() = default;
-  constexpr explicit Divisor(int64_t divisor) : value(static_cast<uint32_t>(divisor)) {
+  constexpr explicit Divisor(int64_t divisor) {
+    if (divisor < 1 || divisor >= int64_t{1} << 31) return;
+    value = static_cast<uint32_t>(divisor);
     while (shift < 31 && (uint32_t{1} << shift) < value) ++shift;
     multiplier = static_cast<uint32_t>(((uint64_t{1} << 32) * ((uint64_t{1} << shift) - value)) / value + 1);
   }

@@ -126,12 +126,12 @@ void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* 
   if constexpr (std::is_same_v<T, float>) {
     if (p.precision != Precision::kFull) return tensor_product(p, a, b, bias, c);
   }
-  if (cublas_product(p, a, b, c)) {
+  if (!p.nested && cublas_product(p, a, b, c)) {
     if (bias) add_bias(p, bias, c);
     return;
   }
-  with_tile<T>(p.m, p.n, p.items, [&](auto tile) {
-    using Tile = decltype(tile);
+  with_tile<T, TallTile<T>>(p.m, p.n, p.items, [&](auto tile) {
+    using Tile = std::conditional_t<std::is_same_v<T, float>, Nested<decltype(tile)>, decltype(tile)>;
     if constexpr (sizeof(T) == sizeof(float)) {
       const bool wide =
           fits_fours(a, p.step_a, p.transpose_a ? p.m : p.k) && fits_fours(b, p.step_b, p.transpose_b ? p.k : p.n);

@@ -15,6 +15,7 @@ struct Product {
   bool transpose_a = false, transpose_b = false;
   int64_t step_a = 0, step_b = 0;
   Precision precision = Precision::kFull;  // of float32
+  bool nested = false;                     // sums of short sums, which cuBLAS does not promise
 };
 template <class T>
 void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* c);

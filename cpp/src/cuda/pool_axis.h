@@ -70,7 +70,11 @@ struct SmallPool {
         in_columns(std::max<int64_t>(1, g.w.input())),
         in_plane(std::max<int64_t>(1, g.input_plane())),
         out_columns(std::max<int64_t>(1, g.w.output())),
-        out_plane(std::max<int64_t>(1, g.output_plane())) {}
+        out_plane(std::max<int64_t>(1, g.output_plane())) {
+    if (g.planes > 0 && !is_small(std::max(g.input_plane(), g.output_plane()))) {
+      throw CudaError("[cuda] an image to be pooled has 2^31 pixels or more.");
+    }
+  }
 };
 
 /// A value's plane, row and column.

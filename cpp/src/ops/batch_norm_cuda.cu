@@ -47,9 +47,9 @@ void with_walk(const BatchNormGeometry& g, F&& fn) {
 
 /// Mean, and sum of squared distances from it, of one piece: parts[(channel * pieces + piece) * 2 + 0 and 1].
 template <class T, class W>
-__global__ void __launch_bounds__(kThreads) piece_statistics(W walk, const T* x, T* parts) {
+__global__ void __launch_bounds__(kThreads) piece_statistics(W walk, unsigned pieces, const T* x, T* parts) {
   __shared__ T shared_mean;
-  const int64_t c = blockIdx.x, begin = blockIdx.y * kPiece, n = piece_length(walk.count, begin);
+  const int64_t c = blockIdx.x / pieces, begin = blockIdx.x % pieces * kPiece, n = piece_length(walk.count, begin);
   T values[kItems];
   T sum = 0;
 #pragma unroll
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads) piece_statistics(W walk, const T* x,
   }
   squares = reduce_block(squares, Plus());
   if (threadIdx.x == 0) {
-    T* const part = parts + (c * gridDim.y + blockIdx.y) * 2;
+    T* const part = parts + int64_t{blockIdx.x} * 2;
     part[0] = mean;
     part[1] = squares;
   }
@@ -102,18 +102,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-dim3 pieces_grid(const BatchNormGeometry& g) {
-  return dim3(static_cast<unsigned>(g.channels), static_cast<unsigned>(ceil_div(g.count(), kPiece)));
-}
+int64_t pieces_of(const BatchNormGeometry& g) { return ceil_div(g.count(), kPiece); }
 
 template <class T>
 void statistics(const BatchNormGeometry& g, const T* x, T* mean, T* var) {
-  const dim3 grid = pieces_grid(g);
-  const Scratch parts(g.channels * grid.y * 2 * static_cast<int64_t>(sizeof(T)));
+  const int64_t pieces = pieces_of(g), blocks = g.channels * pieces;
+  const Scratch parts(blocks * 2 * static_cast<int64_t>(sizeof(T)));
   with_walk(g, [&](const auto& walk) {
-    launch(piece_statistics<T, std::decay_t<decltype(walk)>>, grid, dim3(kThreads), 0, walk, x, parts.as<T>());
+    launch(piece_statistics<T, std::decay_t<decltype(walk)>>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0,
+           walk, static_cast<unsigned>(pieces), x, parts.as<T>());
   });
-  launch(join_statistics<T>, dim3(grid.x), dim3(kThreads), 0, g.count(), int64_t{grid.y}, parts.as<T>(), mean, var);
+  launch(join_statistics<T>, dim3(static_cast<unsigned>(g.channels)), dim3(kThreads), 0, g.count(), pieces,
+         parts.as<T>(), mean, var);
 }
 
 template <class T>
@@ -199,8 +199,9 @@ struct Incoming {
 
 /// Sums of the gradients, and of their products with x - mean, of one piece.
 template <class T, class W>
-__global__ void __launch_bounds__(kThreads) piece_sums(W walk, Incoming<T> incoming, double* parts) {
-  const int64_t c = blockIdx.x, begin = blockIdx.y * kPiece, end = begin + piece_length(walk.count, begin);
+__global__ void __launch_bounds__(kThreads) piece_sums(W walk, unsigned pieces, Incoming<T> incoming, double* parts) {
+  const int64_t c = blockIdx.x / pieces, begin = blockIdx.x % pieces * kPiece,
+                end = begin + piece_length(walk.count, begin);
   const T mean = incoming.norm.mean[c];
   T sum = 0, product = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
@@ -212,7 +213,7 @@ __global__ void __launch_bounds__(kThreads) piece_sums(W walk, Incoming<T> incom
   sum = reduce_block(sum, Plus());
   product = reduce_block(product, Plus());
   if (threadIdx.x == 0) {
-    double* const part = parts + (c * gridDim.y + blockIdx.y) * 2;
+    double* const part = parts + int64_t{blockIdx.x} * 2;
     part[0] = static_cast<double>(sum);
     part[1] = static_cast<double>(product);
   }
@@ -260,15 +261,16 @@ template <class T>
 void backward(const BatchNormGeometry& g, bool through_statistics, bool relu, const T* x, const T* mean,
               const T* invstd, const T* w, const T* b, const T* gy, T* gx, T* gw, T* gb) {
   const Incoming<T> incoming{{mean, invstd, w, b}, relu, x, gy};
-  const dim3 grid = pieces_grid(g);
+  const int64_t pieces = pieces_of(g), blocks = g.channels * pieces;
   const bool wants_sums = gw || gb || (gx && through_statistics);
-  const Scratch parts(wants_sums ? g.channels * grid.y * 2 * static_cast<int64_t>(sizeof(double)) : 0);
+  const Scratch parts(wants_sums ? blocks * 2 * static_cast<int64_t>(sizeof(double)) : 0);
   const Scratch means(wants_sums ? g.channels * 2 * static_cast<int64_t>(sizeof(T)) : 0);
   with_walk(g, [&](const auto& walk) {
     if (wants_sums) {
-      launch(piece_sums<T, std::decay_t<decltype(walk)>>, grid, dim3(kThreads), 0, walk, incoming, parts.as<double>());
-      launch(join_sums<T>, dim3(grid.x), dim3(kThreads), 0, g.count(), int64_t{grid.y}, parts.as<double>(), invstd, gw,
-             gb, means.as<T>());
+      launch(piece_sums<T, std::decay_t<decltype(walk)>>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, walk,
+             static_cast<unsigned>(pieces), incoming, parts.as<double>());
+      launch(join_sums<T>, dim3(static_cast<unsigned>(g.channels)), dim3(kThreads), 0, g.count(), pieces,
+             parts.as<double>(), invstd, gw, gb, means.as<T>());
     }
     if (gx) input_gradient(g, walk, incoming, through_statistics ? means.as<T>() : nullptr, gx);
   });

@@ -72,20 +72,10 @@ struct Plan {
   size_t workspace = 0;
 };
 
-std::mutex mutex;  // of all handles and plans
+std::mutex mutex;  // of handles in use, and of all plans
 
-/// One for each device; null before the first. Making one waits for the device.
-cudnn::Handle& handle_of_device() {
-  static auto& handles = *new std::map<int, cudnn::Handle>;  // never destroyed, as the plans
-  return handles[device()];
-}
 cudnn::Handle use_handle(const cudnn::Library& api) {
-  cudnn::Handle& handle = handle_of_device();
-  if (!handle) {
-    cudnn::Handle made = nullptr;  // what a failed call leaves there is no handle
-    cudnn::check(api.create(&made), "initialisation");
-    handle = made;
-  }
+  const cudnn::Handle handle = cudnn::handle();
   cudnn::check(api.set_stream(handle, stream()), "change of streams");
   return handle;
 }
@@ -188,8 +178,8 @@ bool accepts(const Conv2dGeometry& g, ConvPass pass) {
   if (!is_plain(g.h) || !is_plain(g.w)) return false;
   const cudnn::Library* const api = cudnn::library();
   if (!api) return false;
+  if (is_capturing() && !cudnn::has_handle()) return false;  // none could be made before
   const std::lock_guard lock(mutex);
-  if (is_capturing() && !handle_of_device()) return false;  // making one would wait
   return plan_of<T>(*api, g, pass).algorithm >= 0;
 }
 

@@ -22,13 +22,13 @@ int parts_of(const Conv2dGeometry& g, int64_t m, int64_t n, int64_t depth) {
   return parts;
 }
 
-/// Calls fn(tile, width) for the forward pass: weights are read in fours where a filter has a multiple of four. The
-/// largest tile has no registers left for reading them one by one.
+/// Calls fn(tile, width) for the forward pass, where weights may be read in fours or not. The largest tile has no
+/// registers left for reading them one by one.
 template <class T, class F>
-void with_forward_tile(const Conv2dGeometry& g, F&& fn) {
+void with_forward_tile(const Conv2dGeometry& g, bool fours, F&& fn) {
   const int64_t m = g.group_out(), n = g.batch * g.output_plane();
   if constexpr (sizeof(T) == sizeof(float)) {
-    if (g.filter_size() % 4 == 0) {
+    if (fours) {
       return with_tile<T>(m, n, g.groups, [&](auto tile) { fn(tile, std::integral_constant<int, 4>()); });
     }
   }
@@ -56,7 +56,7 @@ struct PlainProducts {
 
   static int forward_parts(const Conv2dGeometry& g) {
     int parts = 1;
-    with_forward_tile<T>(g, [&](auto tile, auto) {
+    with_forward_tile<T>(g, g.filter_size() % 4 == 0, [&](auto tile, auto) {
       parts = count_parts<decltype(tile)>(g.group_out(), g.batch * g.output_plane(), g.filter_size(), g.groups);
     });
     return parts;
@@ -74,9 +74,9 @@ struct PlainProducts {
     const GemmShape shape{static_cast<int>(g.group_out()), static_cast<int>(batch * g.output_plane()),
                           static_cast<int>(g.filter_size()), parts};
     const PositionLoader<T> patches{input_patches(g, x, batch)};
-    with_forward_tile<T>(g, [&](auto tile, auto width) {
-      const MatrixLoader<T, true, decltype(width)::value> weights{w, g.group_out() * g.filter_size(), g.filter_size(),
-                                                                  shape.m, shape.depth};
+    const int64_t item = g.group_out() * g.filter_size();
+    with_forward_tile<T>(g, fits_fours(w, item, g.filter_size()), [&](auto tile, auto width) {
+      const MatrixLoader<T, true, decltype(width)::value> weights{w, item, g.filter_size(), shape.m, shape.depth};
       launch_gemm<decltype(tile)>(shape, g.groups, weights, patches, store);
     });
   }

@@ -295,7 +295,14 @@ void convolve(const Conv2dGeometry& g, ConvPass pass, const T* x, const T* w, co
     transform_tiles<typename Form<T>::Input>(in, static_cast<int>(p.top), static_cast<int>(p.left), x, matrices.v);
     const int64_t rows = p.out.channels / p.groups, depth = p.in.channels / p.groups, columns = in.pitch.value;
     // The weights of a turned filter lie as the forward pass has them, (its filter, its channel).
-    matrix_product<T>({kProducts * p.groups, rows, columns, depth, p.is_turned, false, rows * depth, depth * columns},
+    matrix_product<T>({.items = kProducts * p.groups,
+                       .m = rows,
+                       .n = columns,
+                       .k = depth,
+                       .transpose_a = p.is_turned,
+                       .step_a = rows * depth,
+                       .step_b = depth * columns,
+                       .nested = true},
                       matrices.u, matrices.v, nullptr, matrices.m);
     write_outputs(out, matrices.m, epilogue, y);
   });
@@ -320,7 +327,14 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
     transform_tiles<typename Form<T>::Input>(in, static_cast<int>(p.top), static_cast<int>(p.left), x, matrices.v);
     transform_tiles<typename Form<T>::Gradient>(out, 0, 0, gy, matrices.m);
     const int64_t rows = p.out.channels / p.groups, columns = p.in.channels / p.groups, depth = in.pitch.value;
-    matrix_product<T>({kProducts * p.groups, rows, columns, depth, false, true, rows * depth, columns * depth},
+    matrix_product<T>({.items = kProducts * p.groups,
+                       .m = rows,
+                       .n = columns,
+                       .k = depth,
+                       .transpose_b = true,
+                       .step_a = rows * depth,
+                       .step_b = columns * depth,
+                       .nested = true},
                       matrices.m, matrices.v, nullptr, matrices.u);
     write_filter_gradients(p.planes(), matrices.u, first == 0, gw);
   });
