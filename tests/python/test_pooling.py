@@ -208,3 +208,4 @@ def test_empty_batch():
         assert y.shape == (0, 3, 4, 4)
         y.sum().backward()
         assert x.grad.shape == (0, 3, 8, 8)
+        assert fn(cnnx.zeros(1, 0, 1, 2**31 - 1), 1).shape == (1, 0, 1, 2**31 - 1)  # takes no memory either

@@ -10,6 +10,7 @@ namespace cnnx {
 Tensor average_windows(const char* op, const PoolGeometry& g, bool count_include_pad, const Tensor& x) {
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   dispatch_floating(x.dtype(), [&](auto t) {
+    if (y.numel() == 0) return;
     using T = decltype(t);
     kernels<AvgPool2dKernels<T>>(x.device()).forward(g, count_include_pad, x.data<T>(), y.data<T>());
   });
@@ -17,6 +18,7 @@ Tensor average_windows(const char* op, const PoolGeometry& g, bool count_include
   return record(op, y, {&x}, [=, shape = x.shape()](const Tensor& gy) -> Gradients {
     Tensor gx = empty_like(gy, shape);
     dispatch_floating(gy.dtype(), [&](auto t) {
+      if (gy.numel() == 0) return;
       using T = decltype(t);
       kernels<AvgPool2dKernels<T>>(gy.device()).backward(g, count_include_pad, gy.data<T>(), gx.data<T>());
     });

@@ -20,6 +20,7 @@ Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
                                          x.device());
   }
   dispatch_floating(x.dtype(), [&](auto t) {
+    if (y.numel() == 0) return;
     using T = decltype(t);
     const auto& k = kernels<MaxPool2dKernels<T>>(x.device());
     PoolGeometry run = g;
@@ -31,6 +32,7 @@ Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
   return record(op, y, {&x}, [g, switches, shape = x.shape()](const Tensor& gy) -> Gradients {
     Tensor gx = empty_like(gy, shape);
     dispatch_floating(gy.dtype(), [&](auto t) {
+      if (gy.numel() == 0) return;
       using T = decltype(t);
       kernels<MaxPool2dKernels<T>>(gy.device()).backward(g, gy.data<T>(), switches->data(), gx.data<T>());
     });
