@@ -450,6 +450,14 @@ def test_reshape_shares_and_transpose_copies():
     assert x.sum().item() == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@given(shape=st.lists(st.integers(1, 70), min_size=2, max_size=3), data=st.data())
+def test_transposes_of_long_axes(dtype, shape, data):
+    array = (randoms(0, shape)[0] * 3).astype(dtype)
+    a, b = data.draw(st.integers(0, len(shape) - 1)), data.draw(st.integers(0, len(shape) - 1))
+    np.testing.assert_array_equal(cnnx.tensor(array).transpose(a, b).numpy(), array.swapaxes(a, b))
+
+
 @given(shape=hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), data=st.data())
 def test_shape_gradients(shape, data):
     axes = st.integers(0, len(shape) - 1)
