@@ -213,6 +213,24 @@ def test_a_step_is_the_same_whether_the_gradient_of_many_weights_was_read_or_not
     np.testing.assert_array_equal(run(False), run(True))
 
 
+@pytest.mark.parametrize("algorithm", ["auto", *cnnx.conv_algorithms()])
+@pytest.mark.parametrize(
+    "options", [{"dilation": 20000, "padding": 20000}, {"stride": 10**6, "padding": 5}, {"stride": 2**31 - 1}]
+)
+def test_far_taps_and_steps_take_no_memory(algorithm, options):
+    cnnx.set_conv_algorithm(algorithm)
+    x, weight = (
+        cnnx.tensor(a, dtype="float32", requires_grad=True) for a in randoms(0, (1, 512, 3, 3), (300, 512, 3, 3))
+    )
+    cnnx.memory.reset_peak()
+    before = cnnx.memory.current()
+    y = F.conv2d(x, weight, **options)
+    assert y.shape[1] == 300
+    y.sum().backward()
+    assert np.isfinite(weight.grad.numpy()).all()
+    assert cnnx.memory.peak() - before < 10 * weight.numpy().nbytes
+
+
 def test_notes_size_examples():
     def size(w, f, s, p):
         return F.conv2d(cnnx.zeros(1, 1, w, w), cnnx.zeros(1, 1, f, f), stride=s, padding=p).shape[2]

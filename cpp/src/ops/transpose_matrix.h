@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/shuffle.h"
 
@@ -11,6 +12,7 @@ namespace cnnx::CNNX_ISA {
 template <class T>
 void transpose_matrix(int64_t rows, int64_t cols, const T* from, int64_t from_step, T* to, int64_t to_step) {
   constexpr int64_t kSide = kLanes<T>;
+  // A whole vector is copied by a constant length, which becomes one instruction.
   const auto copy = [](T* out, const T* in, int64_t count) {
     if (count == kSide) {
       std::memcpy(out, in, kSide * sizeof(T));

@@ -90,10 +90,10 @@ void forward(Conv2dGeometry g, const Tensor& x, const Tensor& weight, const Conv
 
 /// Whether the weight's gradient is left to the optimizer as a product: where positions are few, their patches take far
 /// less memory than the gradient. Not where an algorithm is pinned or scratch memory is limited.
-bool stays_product(const Conv2dGeometry& g, Device device) {
-  return g.groups == 1 && workspace_limit() == kNoWorkspaceLimit &&
-         !pinned_conv2d<float>(g, ConvPass::kBackwardWeight, device) &&
-         cnnx::stays_product(g.batch * g.output_plane(), g.filter_size(), g.out_channels, device);
+bool is_left_to_optimizer(const Conv2dGeometry& g, Device device) {
+  return stays_product(g.batch * g.output_plane(), g.filter_size(), g.out_channels, device) &&
+         kernels<WeightFactorsKernels<float>>(device).accepts(g) && workspace_limit() == kNoWorkspaceLimit &&
+         !pinned_conv2d<float>(g, ConvPass::kBackwardWeight, device);
 }
 
 template <class T>
@@ -141,7 +141,7 @@ Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Te
 
 Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy) {
   const Shape shape{g.out_channels, g.group_in(), g.h.kernel, g.w.kernel};
-  if (stays_product(g, gy.device())) {
+  if (is_left_to_optimizer(g, gy.device())) {
     return dispatch_floating(gy.dtype(), [&](auto t) { return weight_product<decltype(t)>(g, x, gy, shape); });
   }
   Tensor gw = empty_like(gy, shape);

@@ -105,8 +105,8 @@ void sum_map(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
     const int64_t rows = std::min<int64_t>(kSpotRows, p.g.h.output - oh);
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t ow = part * width / parts, cols = (part + 1) * width / parts - ow;
-      kSmallTiles<T>[static_cast<size_t>((rows - 1) * kSpots + cols - 1)](p, w, x + oh* p.padded.pitch + ow,
-                                                                          sums + (oh* width + ow)* kLanes<T>);
+      const SmallTile<T> tile = kSmallTiles<T>[static_cast<size_t>((rows - 1) * kSpots + cols - 1)];
+      tile(p, w, x + (oh * p.padded.pitch + ow), sums + (oh * width + ow) * kLanes<T>);
     }
   }
 }
@@ -114,7 +114,7 @@ void sum_map(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
 // ---- The table
 
 bool accepts(const Conv2dGeometry& g, ConvPass pass) {
-  return pass == ConvPass::kForward && g.output_plane() > 0 && g.batch > 0;
+  return pass == ConvPass::kForward && g.output_plane() > 0 && g.batch > 0 && is_worth_copying(padded_input(g));
 }
 
 /// Measured: the share of the full speed that the loops reach, and how long writing a sum, copying a value and packing

@@ -279,8 +279,8 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
 
 /// BLAS is as fast for the weight's gradient of 1x1 kernels.
 bool accepts(const Conv2dGeometry& g, ConvPass pass) {
-  return pass != ConvPass::kBackwardInput && !(pass == ConvPass::kBackwardWeight && g.is_pointwise()) &&
-         g.output_plane() > 0 && g.batch > 0;
+  if (pass == ConvPass::kBackwardInput || g.output_plane() == 0 || g.batch == 0) return false;
+  return pass == ConvPass::kForward || (!g.is_pointwise() && is_worth_copying(padded_input(g)));
 }
 
 /// Measured: the share of the full speed that the inner kernel reaches, and how long packing a value of a patch, a row

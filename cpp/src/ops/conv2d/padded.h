@@ -39,6 +39,9 @@ inline Padded padded_input(const Conv2dGeometry& g) {
   return p;
 }
 
+/// Unless the copy would be padding for the most part, as with a dilation beyond the image.
+inline bool is_worth_copying(const Padded& p) { return p.plane() <= 16 * (p.rows * p.cols + 64); }
+
 /// Copies one plane; everything outside it becomes zero.
 template <class T>
 void copy_padded(const Padded& p, const T* from, T* to) {

@@ -9,6 +9,7 @@ namespace cnnx {
 /// for one group.
 template <class T>
 struct WeightFactorsKernels {
+  bool (*accepts)(const Conv2dGeometry& g);
   int64_t (*workspace_bytes)(const Conv2dGeometry& g);
   void (*factors)(const Conv2dGeometry& g, const T* x, const T* gy, T* left, T* right, void* workspace);
 };

@@ -16,6 +16,8 @@ PatchRows<T> patch_rows(const Conv2dGeometry& g) {
   return {g, std::min(kRun, g.in_channels), g.output_plane()};
 }
 
+bool accepts(const Conv2dGeometry& g) { return g.groups == 1 && is_worth_copying(padded_input(g)); }
+
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g) {
   return g.threads * patch_rows<T>(g).workspace_values() * static_cast<int64_t>(sizeof(T));
@@ -43,7 +45,7 @@ void factors(const Conv2dGeometry& g, const T* x, const T* gy, T* left, T* right
 }
 
 template <class T>
-constexpr WeightFactorsKernels<T> kTable{workspace_bytes<T>, factors<T>};
+constexpr WeightFactorsKernels<T> kTable{accepts, workspace_bytes<T>, factors<T>};
 
 }  // namespace
 
