@@ -156,9 +156,9 @@ def test_what_cannot_be_exchanged_is_refused():
 def shifted(values: np.ndarray) -> cnnx.Tensor:
     """The values one number behind an address that fours may begin at."""
     owner = Consumer(cnnx.tensor(np.append(0, values), dtype="float32", device="cuda"))
-    x = cnnx.from_dlpack(Producer(owner.managed.data + 4, values.shape, (CUDA, 0)))
-    shifted.alive.append(owner)
-    return x
+    producer = Producer(owner.managed.data + 4, values.shape, (CUDA, 0))
+    shifted.alive += [owner, producer]
+    return cnnx.from_dlpack(producer)
 
 
 shifted.alive = []
@@ -181,5 +181,6 @@ def test_memory_of_others_may_begin_anywhere(algorithm, groups):
         results.append([np.asarray(t) for t in (y.detach(), z, *(t.grad for t in inputs))])
         cnnx.optim.Adam(inputs, lr=0.1).step()
         results[-1] += [np.asarray(t.detach()) for t in inputs]
+        results[-1].append(np.asarray(x.detach()[cnnx.tensor([1, 0, 1])]))
     for ours, other in zip(*results, strict=True):
         np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-4)

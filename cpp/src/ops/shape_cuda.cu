@@ -66,10 +66,14 @@ void gather_typed(int64_t count, const int64_t* rows, int64_t row_values, const 
   });
 }
 
+/// In the largest values that all rows consist of and may begin with.
 void gather_rows(int64_t count, const int64_t* rows, int64_t row_bytes, const void* x, void* y) {
   if (count == 0 || row_bytes == 0) return;
-  if (row_bytes % 8 == 0) return gather_typed<uint64_t>(count, rows, row_bytes / 8, x, y);
-  if (row_bytes % 4 == 0) return gather_typed<uint32_t>(count, rows, row_bytes / 4, x, y);
+  const auto fits = [&](int64_t bytes) {
+    return row_bytes % bytes == 0 && reinterpret_cast<uintptr_t>(x) % static_cast<uintptr_t>(bytes) == 0;
+  };
+  if (fits(8)) return gather_typed<uint64_t>(count, rows, row_bytes / 8, x, y);
+  if (fits(4)) return gather_typed<uint32_t>(count, rows, row_bytes / 4, x, y);
   gather_typed<uint8_t>(count, rows, row_bytes, x, y);
 }
 
