@@ -2,6 +2,7 @@
 // shape of the map wastes part of a vector and nothing but the filters is reordered. Sums are transposed on their way
 // out. A forward pass only.
 #include <array>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -28,9 +29,6 @@ struct SmallPlan {
     copies = !is_plain(g.h) || !is_plain(g.w);
     if (!copies) padded.pitch = g.w.input;
     plane = copies ? padded.plane() : g.input_plane();
-    for (int64_t r = 0; r < g.h.kernel; ++r) {
-      for (int64_t s = 0; s < g.w.kernel; ++s) taps.push_back(padded.offset(r * g.h.dilation, s * g.w.dilation));
-    }
     panels = ceil_div(g.group_out(), kLanes<T>);
     // With few images the panels are shared out, too.
     const int64_t parts = std::clamp<int64_t>(kEnoughTasks / std::max<int64_t>(1, g.batch * g.groups), 1, panels);
@@ -42,12 +40,20 @@ struct SmallPlan {
   int64_t packed_values() const { return g.groups * panels * panel_values(); }
   int64_t sum_values() const { return round_up(g.output_plane(), kLanes<T>) * kLanes<T>; }
   int64_t slot_values() const { return sum_values() + (copies ? round_up(g.group_in() * plane, 16) : 0); }
+  /// Offsets of the taps, which only the loops need: a plan is made for every estimate.
+  std::vector<int64_t> taps() const {
+    std::vector<int64_t> offsets;
+    offsets.reserve(static_cast<size_t>(g.h.kernel * g.w.kernel));
+    for (int64_t r = 0; r < g.h.kernel; ++r) {
+      for (int64_t s = 0; s < g.w.kernel; ++s) offsets.push_back(padded.offset(r * g.h.dilation, s * g.w.dilation));
+    }
+    return offsets;
+  }
 
   const Conv2dGeometry& g;
   Padded padded;
   bool copies;
   int64_t plane, panels, run;
-  std::vector<int64_t> taps;
 };
 
 /// packed[panel][channel][tap][filter of the panel], filters that fill up the last vector zero.
@@ -67,19 +73,18 @@ void pack(const SmallPlan<T>& p, const T* w, T* packed) {
 
 /// sums[i * width + j] = the vector of filters at output (i, j) behind x, for i < kRows, j < kCols.
 template <class T, int kRows, int kCols>
-void small_tile(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
+void small_tile(const SmallPlan<T>& p, std::span<const int64_t> taps, const T* w, const T* x, T* sums) {
   Vector<T> acc[kRows][kCols] = {};
   const int64_t pitch = p.padded.pitch, width = p.g.w.output, channels = p.g.group_in();
-  const int64_t* const taps = p.taps.data();
-  const auto tap_count = static_cast<int64_t>(p.taps.size());
   for (int64_t c = 0; c < channels; ++c, x += p.plane) {
-    for (int64_t t = 0; t < tap_count; ++t, w += kLanes<T>) {
-      const T* from = x + taps[t];
+    for (const int64_t tap : taps) {
+      const T* from = x + tap;
       const Vector<T> filters = load(w);
       for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 12
         for (int j = 0; j < kCols; ++j) acc[i][j] += filters * from[i * pitch + j];
       }
+      w += kLanes<T>;
     }
   }
   for (int i = 0; i < kRows; ++i) {
@@ -88,7 +93,7 @@ void small_tile(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
 }
 
 template <class T>
-using SmallTile = void (*)(const SmallPlan<T>&, const T*, const T*, T*);
+using SmallTile = void (*)(const SmallPlan<T>&, std::span<const int64_t>, const T*, const T*, T*);
 template <class T, int... kIndex>
 constexpr std::array<SmallTile<T>, sizeof...(kIndex)> make_small_tiles(std::integer_sequence<int, kIndex...>) {
   return {small_tile<T, kIndex / kSpots + 1, kIndex % kSpots + 1>...};
@@ -99,14 +104,14 @@ constexpr auto kSmallTiles = make_small_tiles<T>(std::make_integer_sequence<int,
 
 /// The sums of one panel of filters over a whole map.
 template <class T>
-void sum_map(const SmallPlan<T>& p, const T* w, const T* x, T* sums) {
+void sum_map(const SmallPlan<T>& p, std::span<const int64_t> taps, const T* w, const T* x, T* sums) {
   const int64_t width = p.g.w.output, parts = ceil_div(width, kSpots);
   for (int64_t oh = 0; oh < p.g.h.output; oh += kSpotRows) {
     const int64_t rows = std::min<int64_t>(kSpotRows, p.g.h.output - oh);
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t ow = part * width / parts, cols = (part + 1) * width / parts - ow;
       const SmallTile<T> tile = kSmallTiles<T>[static_cast<size_t>((rows - 1) * kSpots + cols - 1)];
-      tile(p, w, x + (oh * p.padded.pitch + ow), sums + (oh * width + ow) * kLanes<T>);
+      tile(p, taps, w, x + (oh * p.padded.pitch + ow), sums + (oh * width + ow) * kLanes<T>);
     }
   }
 }
@@ -156,6 +161,7 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
     w = slots;
     slots += round_up(p.packed_values(), 16);
   }
+  const std::vector<int64_t> taps = p.taps();
   const int64_t runs = ceil_div(p.panels, p.run), plane = g.output_plane();
   const int threads = g.multiply_adds() < 2 * kWorthwhile ? 1 : g.threads;
   parallel_slots(g.batch * g.groups * runs, threads, [&](int64_t task, int slot) {
@@ -169,7 +175,7 @@ void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue
     }
     for (int64_t panel = run * p.run; panel < std::min(p.panels, (run + 1) * p.run); ++panel) {
       const int64_t k = panel * kLanes<T>, to = (unit * g.group_out() + k) * plane;
-      sum_map(p, w + (group * p.panels + panel) * p.panel_values(), image, sums);
+      sum_map(p, taps, w + (group * p.panels + panel) * p.panel_values(), image, sums);
       write_transposed(sums, int64_t{kLanes<T>}, std::min<int64_t>(kLanes<T>, g.group_out() - k), 0, plane, plane,
                        epilogue.at(group * g.group_out() + k, to), y + to);
     }

@@ -13,7 +13,7 @@
 #include "ops/conv2d/transposed_sums.h"
 #include "ops/conv2d/weight_gemm.h"
 #include "ops/gemm_tile.h"
-#include "ops/shuffle.h"
+#include "ops/transpose_matrix.h"
 #include "parallel.h"
 #include "rounding.h"
 
@@ -56,20 +56,9 @@ void pack_weights(const Problem& p, const T* w, T* packed) {
       const int64_t panel = panels.holding(k);
       const int64_t width = panels.width(panel), rows = std::min<int64_t>(kLanes<T>, p.filters - k);
       T* const out = packed + panels.first(panel) * depth + (k - panels.first(panel));
-      for (int64_t d = begin * kLanes<T>; d < std::min(depth, end * kLanes<T>); d += kLanes<T>) {
-        const int64_t count = std::min<int64_t>(kLanes<T>, depth - d);
-        Vector<T> block[kLanes<T>] = {};
-        for (int64_t i = 0; i < rows; ++i) {
-          const T* from = w + (k + i) * depth + d;
-          if (count == kLanes<T>) {
-            block[i] = load(from);
-          } else {
-            std::memcpy(&block[i], from, static_cast<size_t>(count) * sizeof(T));
-          }
-        }
-        transpose<T>(block);
-        for (int64_t i = 0; i < count; ++i) store(block[i], out + (d + i) * width);
-      }
+      const int64_t first = begin * kLanes<T>, last = std::min(depth, end * kLanes<T>);
+      for (int64_t d = first; rows < kLanes<T> && d < last; ++d) store(Vector<T>{}, out + d * width);
+      transpose_matrix(rows, last - first, w + k * depth + first, depth, out + first * width, width);
     }
   });
 }
