@@ -8,6 +8,7 @@
 #include "nn/called.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/fused.h"
+#include "ops/conv2d/sequence.h"
 #include "ops/residual.h"
 
 namespace cnnx {
@@ -91,6 +92,35 @@ Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tens
   return stage.pool ? cnnx::relu(ModulePtr(stage.pool)(y)) : y;
 }
 
+/// Whether the module pools 2x2 windows side by side.
+bool halves(const std::shared_ptr<Module>& module) {
+  const MaxPool2d* const pool = module ? exactly<MaxPool2d>(*module) : nullptr;
+  if (!pool) return false;
+  const MaxPoolOptions& options = pool->args().options;
+  return pool->args().kernel_size == Pair(2) && options.stride == Pair(2) && options.dilation == Pair(1) &&
+         options.padding == Padding(0);
+}
+
+/// Runs the first stage and those behind it that can do more at once than one by one. Returns how many modules that
+/// were; 0: none.
+size_t run_sequence(ModuleSpan modules, Stage stage, Tensor& y) {
+  ConvSequence sequence(y);
+  size_t taken = 0;
+  while (stage.conv && !stage.pool) {
+    const size_t next = taken + stage.length;
+    const auto got =
+        sequence.append(stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
+                        {stage.scale, stage.shift, {}, stage.relu}, next < modules.size() && halves(modules[next]));
+    if (got == ConvSequence::Taken::kNothing) break;
+    taken = next + (got == ConvSequence::Taken::kConvAndPool);
+    if (taken == modules.size()) break;
+    stage = stage_at(modules, taken, y);
+  }
+  if (!sequence.pays()) return 0;
+  y = sequence.run();
+  return taken;
+}
+
 /// Whether a stage that takes a residual gives this shape. If it does not, it is run alone, for the right error.
 bool gives_shape(const Stage& stage, const Tensor& x, const Shape& shape) {
   if (!stage.conv) return x.defined() && x.shape() == shape;
@@ -108,6 +138,10 @@ Tensor run_chain(ModuleSpan modules, const Tensor& x) {
   Tensor y = x;
   for (size_t at = 0; at < modules.size();) {
     const Stage stage = stage_at(modules, at, y);
+    if (const size_t taken = run_sequence(modules.subspan(at), stage, y)) {
+      at += taken;
+      continue;
+    }
     y = run(stage, modules[at], y, {});
     at += stage.length;
   }

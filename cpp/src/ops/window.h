@@ -19,6 +19,7 @@ struct WindowAxis {
   int64_t pad_after = 0;  // as asked; with fit="ceil" the last window may reach further still
   int64_t output = 0;
 
+  bool operator==(const WindowAxis&) const = default;
   /// Input positions that a window spans, (kernel - 1) * dilation + 1.
   constexpr int64_t extent() const { return (kernel - 1) * dilation + 1; }
   /// First input position of an output's window; negative inside the padding.

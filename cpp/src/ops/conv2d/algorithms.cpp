@@ -76,8 +76,7 @@ bool is_eligible(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g, Con
 }
 
 template <class T>
-const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
-  if (const Conv2dKernels<T>* const pin = pinned_conv2d<T>(g, pass, device)) return *pin;
+const Conv2dKernels<T>& cheapest_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   const auto list = conv2d_algorithms<T>(device);
   const Conv2dKernels<T>* best = list.back();
   double least = best->cost(g, pass);
@@ -89,6 +88,26 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
     }
   }
   return *best;
+}
+
+template <class T>
+const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
+  if (const Conv2dKernels<T>* const pin = pinned_conv2d<T>(g, pass, device)) return *pin;
+  // Estimates take a tenth of a small convolution's time, and a network asks for the same ones again and again.
+  struct Choice {
+    Conv2dGeometry geometry;
+    ConvPass pass = ConvPass::kForward;
+    Device device;
+    const Conv2dKernels<T>* algorithm = nullptr;
+  };
+  constexpr size_t kChoices = 32;
+  thread_local std::array<Choice, kChoices> choices;
+  const auto mixed = static_cast<size_t>(((g.in_channels * 31 + g.out_channels) * 31 + g.h.output) * 31 + g.batch);
+  Choice& last = choices[(mixed * 3 + static_cast<size_t>(pass)) % kChoices];
+  if (!last.algorithm || last.pass != pass || last.device != device || last.geometry != g) {
+    last = {g, pass, device, &cheapest_conv2d<T>(g, pass, device)};
+  }
+  return *last.algorithm;
 }
 
 template std::span<const Conv2dKernels<float>* const> conv2d_algorithms(Device);

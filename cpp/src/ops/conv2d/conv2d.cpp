@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "ops/conv2d/choice.h"
 #include "ops/conv2d/fused.h"
+#include "ops/conv2d/prepared.h"
 #include "ops/conv2d/weight_factors.h"
 #include "ops/product_gradient.h"
 #include "ops/residual.h"
@@ -53,29 +54,6 @@ void with_algorithm(Conv2dGeometry g, ConvPass pass, Tensor& output, const F& fn
   const bool by_time = is_autotune_enabled() && !pinned_conv2d<T>(g, pass, device);
   run(by_time ? autotuned_conv2d<T>(g, pass, device, output.numel(), run) : choose_conv2d<T>(g, pass, device),
       output.data<T>());
-}
-
-/// The weight in the algorithm's own order, made once and kept with the weight's buffer while its values stay the same.
-template <class T>
-std::shared_ptr<const DerivedValues> prepared_weight(const Conv2dKernels<T>& algorithm, const Conv2dGeometry& g,
-                                                     const Tensor& weight) {
-  Storage& storage = *weight.impl()->storage;
-  const std::array<int64_t, 4> variant{g.out_channels, g.groups, g.h.kernel, g.w.kernel};  // may differ in views
-  auto kept = storage.derived();
-  if (kept && kept->key == &algorithm && kept->variant == variant) return kept;
-  const auto bytes = static_cast<size_t>(algorithm.prepared_values(g)) * sizeof(T);
-  const MemoryKindGuard kind(MemoryKind::kParameter);
-  auto made = std::make_shared<DerivedValues>(&algorithm, bytes, weight.device());
-  made->variant = variant;
-  made->stamp = storage.stamp();
-  algorithm.prepare(g, weight.data<T>(), static_cast<T*>(made->values.data()));
-  storage.set_derived(made);
-  return made;
-}
-
-/// Whether the weight is likely to be the same in the next call.
-bool stays(const Tensor& weight) {
-  return (!is_grad_enabled() || !weight.requires_grad()) && !weight.impl()->storage->may_change_unseen();
 }
 
 template <class T>
@@ -155,6 +133,11 @@ Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Te
   return gw;
 }
 
+Tensor folded_shift(const ConvFusion& fusion, const Tensor& bias) {
+  if (fusion.scale.defined() && bias.defined()) return fusion.scale * bias + fusion.shift;
+  return fusion.shift.defined() ? fusion.shift : bias;
+}
+
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   return conv2d(x, weight, bias, options, ConvFusion());
 }
@@ -179,9 +162,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   run.is_prepared = stays(weight);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
-    // scale * (sum + bias) + shift = scale * sum + (scale * bias + shift)
-    Tensor shift = fusion.shift.defined() ? fusion.shift : bias;
-    if (fusion.scale.defined() && bias.defined()) shift = fusion.scale * bias + fusion.shift;
+    const Tensor shift = folded_shift(fusion, bias);
     forward<T>(run, x, weight,
                {data_or_null<T>(fusion.scale), data_or_null<T>(shift), data_or_null<T>(residual), fusion.relu}, y);
   });

@@ -25,6 +25,7 @@ struct Conv2dGeometry {
   Precision precision = Precision::kFull;           // on CUDA devices
   int64_t workspace_limit = kNoWorkspaceLimit;      // which an algorithm with a choice keeps within
 
+  bool operator==(const Conv2dGeometry&) const = default;
   constexpr int64_t group_in() const { return in_channels / groups; }
   constexpr int64_t group_out() const { return out_channels / groups; }
   constexpr int64_t input_plane() const { return h.input * w.input; }

@@ -12,6 +12,9 @@ struct ConvFusion {
   bool relu = false;
 };
 
+/// What is added to scale * sum: scale * (sum + bias) + shift = scale * sum + (scale * bias + shift).
+Tensor folded_shift(const ConvFusion& fusion, const Tensor& bias);
+
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options,
               const ConvFusion& fusion);
 

@@ -92,10 +92,26 @@ constexpr Conv2dKernels<T> make_table(const char* name) {
       conv2d_bias_gradient<T>};
 }
 
+template <class T, class F>
+decltype(auto) with_form(const Conv2dGeometry& g, bool small, F&& fn) {
+  return small ? FourByFour<T>::call(g, fn) : SixBySix<T>::call(g, fn);
+}
+
 template <class T>
 constexpr WinogradConv2d<T> kTable{make_table<SixBySix<T>, T>("winograd")};
 template <class T>
 constexpr SmallWinogradConv2d<T> kSmallTable{make_table<FourByFour<T>, T>("winograd_2x2")};
+template <class T>
+constexpr BlockedConv2dKernels<T> kBlockedTable{
+    [](const Conv2dGeometry& g, bool small) {
+      return with_form<T>(g, small, [&](auto form) { return winograd::reads<decltype(form), T>(g); });
+    },
+    [](const Conv2dGeometry& g, bool small, const BlockedPass& pass, const T* x, const T* w,
+       const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+      with_form<T>(g, small, [&](auto form) {
+        winograd::forward_blocked<decltype(form)>(g, pass, x, w, epilogue, y, workspace);
+      });
+    }};
 
 }  // namespace
 
@@ -114,6 +130,14 @@ const SmallWinogradConv2d<float>& table() {
 template <>
 const SmallWinogradConv2d<double>& table() {
   return kSmallTable<double>;
+}
+template <>
+const BlockedConv2dKernels<float>& table() {
+  return kBlockedTable<float>;
+}
+template <>
+const BlockedConv2dKernels<double>& table() {
+  return kBlockedTable<double>;
 }
 
 }  // namespace cnnx::CNNX_ISA

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "ops/conv2d/panels.h"
+#include "ops/conv2d/winograd_blocks.h"
 #include "ops/conv2d/winograd_filters.h"
-#include "ops/conv2d/winograd_tiles.h"
 #include "parallel.h"
 
 namespace cnnx::CNNX_ISA::winograd {
@@ -62,7 +62,8 @@ Problem make_problem(const Conv2dGeometry& g, ConvPass pass) {
 /// Room for the pixels of `tiles` tiles, of the input or of the output.
 template <class Form, class T>
 int64_t most_pixels(const Problem& p, int64_t tiles) {
-  return std::max(pixel_values<T>(p.in, Form::kTile, tiles), pixel_values<T>(p.out, Form::kOutput, tiles));
+  return std::max({pixel_values<T>(p.in, Form::kTile, tiles), pixel_values<T>(p.out, Form::kOutput, tiles),
+                   pixel_values<T>(pooled(p.out), Form::kOutput / 2, tiles)});
 }
 
 /// Planes of the products lie a cache line further apart than they need, so that they do not compete for the same
@@ -181,9 +182,12 @@ void transform_all_filters(const Problem& p, const T* w, T* u) {
 template <class Form, class T>
 class GroupRun {
  public:
-  GroupRun(const Problem& p, const Cut<Form, T>& cut, const ConvEpilogue<T>& epilogue, T* y, T* workspace)
+  GroupRun(const Problem& p, const Cut<Form, T>& cut, const BlockedPass& pass, const ConvEpilogue<T>& epilogue, T* y,
+           T* workspace)
       : p_(p),
         cut_(cut),
+        pass_(pass),
+        out_(pass.pools ? pooled(p.out) : p.out),
         panels_(p.filters),
         epilogue_(epilogue),
         y_(y),
@@ -203,8 +207,7 @@ class GroupRun {
   void run_by_filters(const T* x, const T* last, const T* w) {
     const int64_t tiles = p_.in.count();
     const auto transform = [&](int64_t begin, int64_t end, int slot) {
-      transform_tiles<typename Form::Input>(p_.in, x, last, begin, end, 0, tiles, cut_.pitch, cut_.v_plane,
-                                            pixels(slot), v(slot));
+      transform_inputs(x, last, begin, end, 0, tiles, slot);
     };
     if (!cut_.owns_tiles) {
       parallel_slots(ceil_div(p_.channels, kLanes<T>), cut_.slots, [&](int64_t task, int slot) {
@@ -234,14 +237,24 @@ class GroupRun {
       if (!cut_.is_prepared && cut_.owns_filters && is_first(slot)) transform_all_filters<Form>(p_, w, u(slot));
       const T* const filters = cut_.is_prepared ? w : u(slot);
       const int64_t first = block * cut_.block_tiles, count = std::min(cut_.block_tiles, tiles - first);
-      transform_tiles<typename Form::Input>(p_.in, x, last, 0, p_.channels, first, count, cut_.pitch, cut_.v_plane,
-                                            pixels(slot), v(slot));
+      transform_inputs(x, last, 0, p_.channels, first, count, slot);
       for (int64_t panel = 0; panel < panels_.count; ++panel) {
         multiply(panels_.width(panel), count, p_.channels, filters + panel_offset<Form>(p_, panels_, panel), v(slot),
                  false, slot);
         write(panel, first, count, slot);
       }
     });
+  }
+
+  /// v[product][tile][channel] of some channels and tiles.
+  void transform_inputs(const T* x, const T* last, int64_t begin, int64_t end, int64_t first, int64_t count, int slot) {
+    if (pass_.from_blocks) {
+      transform_blocks<typename Form::Input>(p_.in, x, begin, end, p_.channels, first, count, cut_.pitch, cut_.v_plane,
+                                             v(slot));
+    } else {
+      transform_tiles<typename Form::Input>(p_.in, x, last, begin, end, first, count, cut_.pitch, cut_.v_plane,
+                                            pixels(slot), v(slot));
+    }
   }
 
   /// m[product][tile][filter] (=|+=) v * u for a panel and some channels.
@@ -257,10 +270,20 @@ class GroupRun {
   void write(int64_t panel, int64_t first, int64_t count, int slot) {
     const int64_t width = panels_.width(panel);
     for (int64_t i = 0; i < width; i += kLanes<T>) {
-      const int64_t k = panels_.first(panel) + i;
-      write_tiles<typename Form::Output>(
-          p_.out, m(slot) + i, width, cut_.m_plane, first, count, epilogue_.at(k, k * p_.out.plane()),
-          std::min<int64_t>(kLanes<T>, p_.filters - k), pixels(slot), y_ + k * p_.out.plane());
+      const int64_t k = panels_.first(panel) + i, lanes = std::min<int64_t>(kLanes<T>, p_.filters - k);
+      const ConvEpilogue<T> epilogue = epilogue_.at(k, k * p_.out.plane());
+      const T* const products = m(slot) + i;
+      if (pass_.to.lanes > 0) {
+        write_blocks<typename Form::Output>(out_, pass_.to, products, width, cut_.m_plane, first, count,
+                                            LaneEpilogue<T>(epilogue, lanes), pass_.pools, k / kLanes<T>, y_);
+      } else if (pass_.pools) {
+        write_pooled_tiles<typename Form::Output>(out_, products, width, cut_.m_plane, first, count,
+                                                  LaneEpilogue<T>(epilogue, lanes), lanes, pixels(slot),
+                                                  y_ + k * out_.plane());
+      } else {
+        write_tiles<typename Form::Output>(out_, products, width, cut_.m_plane, first, count, epilogue, lanes,
+                                           pixels(slot), y_ + k * out_.plane());
+      }
     }
   }
 
@@ -275,6 +298,8 @@ class GroupRun {
 
   const Problem& p_;
   const Cut<Form, T>& cut_;
+  const BlockedPass& pass_;
+  const Tiling out_;  // what is written
   const Panels<T> panels_;
   const ConvEpilogue<T>& epilogue_;
   T* y_;
@@ -283,15 +308,15 @@ class GroupRun {
 };
 
 template <class Form, class T>
-void run(const Conv2dGeometry& g, const Problem& p, const T* in, const T* w, const ConvEpilogue<T>& epilogue, T* out,
-         void* workspace) {
+void run(const Conv2dGeometry& g, const Problem& p, const BlockedPass& pass, const T* in, const T* w,
+         const ConvEpilogue<T>& epilogue, T* out, void* workspace) {
   const Cut<Form, T> cut(p, g.threads, g.is_prepared);
   const int64_t weights = g.is_prepared ? filter_values<Form, T>(p) : p.filters * p.channels * Form::kTaps;
   const T* const last = in + p.in.images * p.in.image_step;
   for (int64_t group = 0; group < g.groups; ++group) {
     const int64_t first = group * p.filters;
     const ConvEpilogue<T> own = epilogue.at(first, first * p.out.plane());
-    GroupRun<Form, T>(p, cut, own, out + first * p.out.plane(), static_cast<T*>(workspace))
+    GroupRun<Form, T>(p, cut, pass, own, out + first * p.out.plane(), static_cast<T*>(workspace))
         .run(in + group * p.channels * p.in.plane(), last, w + group * weights);
   }
 }
@@ -312,12 +337,24 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
 
 template <class Form, class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
-  run<Form>(g, forward_problem<Form>(g), x, w, epilogue, y, workspace);
+  run<Form>(g, forward_problem<Form>(g), BlockedPass(), x, w, epilogue, y, workspace);
+}
+
+template <class Form, class T>
+BlockedShape reads(const Conv2dGeometry& g) {
+  if (g.groups > 1 || g.in_channels % kLanes<T> != 0) return {};
+  return blocks_of<T>(forward_problem<Form>(g).in, Form::kTile, g.in_channels);
+}
+
+template <class Form, class T>
+void forward_blocked(const Conv2dGeometry& g, const BlockedPass& pass, const T* x, const T* w,
+                     const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
+  run<Form>(g, forward_problem<Form>(g), pass, x, w, epilogue, y, workspace);
 }
 
 template <class Form, class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
-  run<Form>(g, backward_problem<Form>(g), gy, w, ConvEpilogue<T>(), gx, workspace);
+  run<Form>(g, backward_problem<Form>(g), BlockedPass(), gy, w, ConvEpilogue<T>(), gx, workspace);
 }
 
 }  // namespace cnnx::CNNX_ISA::winograd

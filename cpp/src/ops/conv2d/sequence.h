@@ -1,0 +1,42 @@
+// Convolutions of which nobody sees more than the last one's output: those that can hand on blocks of channels do, and
+// pool what they compute.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "ops/conv2d/blocked.h"
+#include "ops/conv2d/fused.h"
+
+namespace cnnx {
+
+class ConvSequence {
+ public:
+  explicit ConvSequence(const Tensor& x);
+
+  enum class Taken : unsigned char { kNothing, kConv, kConvAndPool };
+  /// Takes one more convolution and, if `pools`, 2x2 max pooling with stride 2 behind it. Nothing if it is not right for
+  /// what comes before, would be recorded, or if its algorithm cannot hand on blocks.
+  Taken append(const Tensor& weight, const Tensor& bias, const ConvOptions& options, const ConvFusion& fusion,
+               bool pools);
+  /// Whether it does more at once than its convolutions could one by one.
+  bool pays() const { return links_.size() > 1 || (!links_.empty() && links_[0].pools); }
+  Tensor run() const;
+
+ private:
+  struct Link {
+    Conv2dGeometry geometry;
+    Tensor weight, bias;
+    ConvFusion fusion;
+    bool pools, small;
+    Shape output;
+  };
+
+  template <class T>
+  Tensor run_links() const;
+
+  Tensor x_;
+  std::vector<Link> links_;
+};
+
+}  // namespace cnnx
