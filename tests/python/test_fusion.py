@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import re
 
 import numpy as np
 import pytest
 from helpers import assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cnnx
 import cnnx.functional as F
@@ -145,6 +149,70 @@ def test_pooling_before_the_activation_spares_the_larger_map():
         kept.append(cnnx.memory.current() - before)
         del y
     assert kept[1] - kept[0] >= 4 * 16 * 64 * 64 * 4
+
+
+@st.composite
+def _towers(draw):
+    """Stages of convolution, perhaps batch normalization, ReLU and 2x2 pooling, and a size of images that they take."""
+    channels, stages = draw(st.sampled_from([1, 3, 16])), []
+    for _ in range(draw(st.integers(1, 4))):
+        width, kernel = draw(st.sampled_from([5, 16, 32, 48, 64])), draw(st.sampled_from([3, 3, 5]))
+        layers = [cnnx.Conv2d(channels, width, kernel, padding=draw(st.integers(0, 4)), bias=draw(st.booleans()))]
+        if draw(st.booleans()):
+            layers.append(cnnx.BatchNorm2d(width))
+            cnnx.init.uniform_(layers[-1].weight, -1.5, 1.5)
+        layers += [cnnx.ReLU()] * draw(st.booleans())
+        stages.append((layers, draw(st.booleans())))
+        channels = width
+    return stages, (draw(st.integers(1, 3)), stages[0][0][0].in_channels, *draw(st.tuples(*[st.integers(28, 45)] * 2)))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "winograd", "winograd_2x2"])
+@given(case=_towers(), dtype=st.sampled_from(["float32", "float64"]), threads=st.integers(1, 3), nan=st.booleans())
+@settings(max_examples=40)
+def test_convolutions_that_hand_on_blocks_change_no_bit(algorithm, case, dtype, threads, nan):
+    stages, shape = case
+    cnnx.set_conv_algorithm(algorithm)
+    cnnx.set_num_threads(threads)
+    parts = [cnnx.Sequential(*layers).to(dtype).eval() for layers, _ in stages]
+    x = np.random.default_rng(1).standard_normal(shape)
+    if nan:
+        x[0, 0, 7, 9] = np.nan
+    x = cnnx.tensor(x).to(dtype)
+    with cnnx.no_grad():
+        expected, whole = x, []
+        for part, (_, pools) in zip(parts, stages, strict=True):
+            expected = part(expected)
+            whole += list(part)
+            if pools:
+                expected = F.max_pool2d(expected, 2)
+                whole.append(cnnx.MaxPool2d(2))
+        for _ in range(2):  # the second time with weights that are in order already
+            np.testing.assert_array_equal(cnnx.Sequential(*whole)(x).numpy(), expected.numpy())
+
+
+def test_pooling_in_a_sequence_obeys_the_fit():
+    net = cnnx.Sequential(
+        *[layer for i in (3, 16) for layer in (cnnx.Conv2d(i, 16, 3), cnnx.ReLU(), cnnx.MaxPool2d(2))]
+    )
+    cnnx.set_conv_algorithm("winograd")
+    with cnnx.no_grad():
+        for size, fit in itertools.product((31, 32, 33, 34), ("floor", "ceil", "strict")):
+            x = cnnx.randn(1, 3, size, size)
+            with cnnx.fit_mode(fit):
+                try:
+                    expected = _one_by_one(net, x).numpy()
+                except ValueError as error:
+                    with pytest.raises(ValueError, match=re.escape(str(error)[:40])):
+                        net(x)
+                else:
+                    np.testing.assert_array_equal(net(x).numpy(), expected)
+
+
+def test_a_sequence_tells_which_of_its_layers_does_not_fit():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3), cnnx.ReLU(), cnnx.Conv2d(16, 16, 3), cnnx.Conv2d(8, 16, 3))
+    with cnnx.no_grad(), pytest.raises(ValueError, match=r"(?s)expected 8 input channels.*3 \(Conv2d\)"):
+        net(cnnx.randn(1, 3, 32, 32))
 
 
 def test_what_python_overrides_is_called():

@@ -20,8 +20,8 @@ struct BlockedPass {
   BlockedShape to;           // y's; planes if it has no lanes
 };
 
-/// Winograd's algorithms can: the one of 4x4 tiles if `small`, else the one of 6x6. The epilogue has no residual unless
-/// y is planes and not pooled; workspace and weights are those of their Conv2dKernels.
+/// Winograd's algorithms can: the one of 4x4 tiles if `small`, else the one of 6x6. The epilogue has no residual;
+/// workspace and weights are those of their Conv2dKernels.
 template <class T>
 struct BlockedConv2dKernels {
   /// How x is to be blocked; without lanes if its channels do not fill blocks, or there are groups.

@@ -15,8 +15,8 @@ class ConvSequence {
   explicit ConvSequence(const Tensor& x);
 
   enum class Taken : unsigned char { kNothing, kConv, kConvAndPool };
-  /// Takes one more convolution and, if `pools`, 2x2 max pooling with stride 2 behind it. Nothing if it is not right for
-  /// what comes before, would be recorded, or if its algorithm cannot hand on blocks.
+  /// Takes one more convolution and, if `pools`, 2x2 max pooling with stride 2 behind it. Nothing if it is not right
+  /// for what comes before, would be recorded, or if its algorithm cannot hand on blocks.
   Taken append(const Tensor& weight, const Tensor& bias, const ConvOptions& options, const ConvFusion& fusion,
                bool pools);
   /// Whether it does more at once than its convolutions could one by one.

@@ -16,8 +16,8 @@ const T* block_at(const BlockedShape& s, const T* values, int64_t image, int64_t
 /// The blocks that tiles of size x size want to be read from.
 template <class T>
 BlockedShape blocks_of(const Tiling& t, int64_t size, int64_t channels) {
-  return {channels / kLanes<T>,           kLanes<T>, (t.rows - 1) * t.step + size, (t.cols - 1) * t.step + size,
-          t.pad_top, t.pad_left};
+  return {channels / kLanes<T>,         kLanes<T>, (t.rows - 1) * t.step + size,
+          (t.cols - 1) * t.step + size, t.pad_top, t.pad_left};
 }
 
 /// transform_tiles() from blocks.
@@ -68,17 +68,23 @@ Vector<T> pool_pixels(const T* pixel, int64_t row, int64_t col, const LaneEpilog
 }
 
 /// The first rows x cols outputs of one tile, or what pooling makes of them.
-template <class Transform, class T>
-void write_tile(const T* products, int64_t product_step, const LaneEpilogue<T>& epilogue, bool pools, int64_t rows,
-                int64_t cols, T* to, int64_t row_step) {
-  constexpr int64_t kSize = Transform::kTo, kStep = kLanes<T>;
+template <class Transform, bool kPools, class T>
+void write_tile(const T* products, int64_t product_step, const LaneEpilogue<T>& epilogue, int64_t rows, int64_t cols,
+                T* to, int64_t row_step) {
+  constexpr int64_t kSize = Transform::kTo, kStep = kLanes<T>, kWritten = kPools ? kSize / 2 : kSize;
   T tile[kSize * kSize * kStep];
   transform_tile<Transform>(products, {Transform::kFrom * product_step, product_step}, tile, {kSize * kStep, kStep});
-  for (int64_t i = 0; i < rows; ++i, to += row_step) {
-    for (int64_t j = 0; j < cols; ++j) {
-      const Vector<T> value = pools ? pool_pixels(tile + 2 * (i * kSize + j) * kStep, kSize * kStep, kStep, epilogue)
-                                    : epilogue(tile + (i * kSize + j) * kStep);
-      store(value, to + j * kStep);
+  const auto write = [&](int64_t i, int64_t j) {
+    const Vector<T> value = kPools ? pool_pixels(tile + 2 * (i * kSize + j) * kStep, kSize * kStep, kStep, epilogue)
+                                   : epilogue(tile + (i * kSize + j) * kStep);
+    store(value, to + i * row_step + j * kStep);
+  };
+  if (rows == kWritten && cols == kWritten) {
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kWritten * kWritten; ++i) write(i / kWritten, i % kWritten);
+  } else {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) write(i, j);
     }
   }
 }
@@ -103,18 +109,18 @@ void clear_border(const BlockedShape& s, int64_t height, int64_t width, T* block
   std::fill(block + (s.top + height) * row, block + s.rows * row, T(0));
 }
 
-/// write_tiles() to blocks; `t` are the outputs, pooled if `pools`.
-template <class Transform, class T>
+/// write_tiles() to blocks; `t` are the outputs, pooled if kPools.
+template <class Transform, bool kPools, class T>
 void write_blocks(const Tiling& t, const BlockedShape& shape, const T* products, int64_t pitch, int64_t product_step,
-                  int64_t first, int64_t count, const LaneEpilogue<T>& epilogue, bool pools, int64_t block, T* blocks) {
+                  int64_t first, int64_t count, const LaneEpilogue<T>& epilogue, int64_t block, T* blocks) {
   const int64_t row_step = shape.cols * shape.lanes;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t tile = first + i, col = tile % t.cols * t.step, row = tile / t.cols % t.rows * t.step;
     T* const plane = blocks + ((tile / t.cols / t.rows) * shape.blocks + block) * shape.rows * row_step;
     if (row == 0 && col == 0) clear_border(shape, t.height, t.width, plane);
-    write_tile<Transform>(products + i * pitch, product_step, epilogue, pools, std::min(t.step, t.height - row),
-                          std::min(t.step, t.width - col),
-                          plane + (shape.top + row) * row_step + (shape.left + col) * shape.lanes, row_step);
+    write_tile<Transform, kPools>(products + i * pitch, product_step, epilogue, std::min(t.step, t.height - row),
+                                  std::min(t.step, t.width - col),
+                                  plane + (shape.top + row) * row_step + (shape.left + col) * shape.lanes, row_step);
   }
 }
 
@@ -126,8 +132,8 @@ void write_pooled_tiles(const Tiling& t, const T* products, int64_t pitch, int64
   for_each_stretch<T>(t, first, count, [&](const Stretch& stretch, int64_t at) {
     const Region region(t, stretch, t.step);
     for_each_tile(t, stretch, region, [&](int64_t tile, int64_t pixel) {
-      write_tile<Transform>(products + (at + tile) * pitch, product_step, epilogue, true, t.step, t.step,
-                            pixels + pixel * kLanes<T>, region.width * kLanes<T>);
+      write_tile<Transform, true>(products + (at + tile) * pitch, product_step, epilogue, t.step, t.step,
+                                  pixels + pixel * kLanes<T>, region.width * kLanes<T>);
     });
     pixels_to_planes(t, region, pixels, done.data(), lanes, stretch.image, planes);
   });

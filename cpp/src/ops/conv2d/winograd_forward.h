@@ -268,21 +268,22 @@ class GroupRun {
 
   /// The outputs of a panel for `count` tiles from `first` on.
   void write(int64_t panel, int64_t first, int64_t count, int slot) {
+    using Output = typename Form::Output;
     const int64_t width = panels_.width(panel);
     for (int64_t i = 0; i < width; i += kLanes<T>) {
       const int64_t k = panels_.first(panel) + i, lanes = std::min<int64_t>(kLanes<T>, p_.filters - k);
       const ConvEpilogue<T> epilogue = epilogue_.at(k, k * p_.out.plane());
       const T* const products = m(slot) + i;
       if (pass_.to.lanes > 0) {
-        write_blocks<typename Form::Output>(out_, pass_.to, products, width, cut_.m_plane, first, count,
-                                            LaneEpilogue<T>(epilogue, lanes), pass_.pools, k / kLanes<T>, y_);
+        const auto write = pass_.pools ? write_blocks<Output, true, T> : write_blocks<Output, false, T>;
+        write(out_, pass_.to, products, width, cut_.m_plane, first, count, LaneEpilogue<T>(epilogue, lanes),
+              k / kLanes<T>, y_);
       } else if (pass_.pools) {
-        write_pooled_tiles<typename Form::Output>(out_, products, width, cut_.m_plane, first, count,
-                                                  LaneEpilogue<T>(epilogue, lanes), lanes, pixels(slot),
-                                                  y_ + k * out_.plane());
+        write_pooled_tiles<Output>(out_, products, width, cut_.m_plane, first, count, LaneEpilogue<T>(epilogue, lanes),
+                                   lanes, pixels(slot), y_ + k * out_.plane());
       } else {
-        write_tiles<typename Form::Output>(out_, products, width, cut_.m_plane, first, count, epilogue, lanes,
-                                           pixels(slot), y_ + k * out_.plane());
+        write_tiles<Output>(out_, products, width, cut_.m_plane, first, count, epilogue, lanes, pixels(slot),
+                            y_ + k * out_.plane());
       }
     }
   }
