@@ -103,6 +103,17 @@ TEST_CASE("uploads wait for what reads their buffers, and are waited for") {
   CHECK(memory_stats(kCuda).by_kind[static_cast<size_t>(MemoryKind::kBatch)] <= 5 * 4096);
 }
 
+TEST_CASE("page-locked memory that is not known as such may change after an upload") {
+  const Lazy lazy;
+  Uploader uploader(kCuda);
+  Tensor here = empty_pinned({1000}, DType::kFloat32);
+  here.fill_(1);
+  const Tensor part = from_memory(here.data<float>() + 8, {992}, {}, [here] {});  // its start is in no list
+  Arrival arrival = uploader.start(part);
+  here.fill_(2);
+  CHECK(arrival.take().to(Device()).data<float>()[0] == 1);
+}
+
 TEST_CASE("a graph computes in each run what the captured calls would") {
   const Lazy lazy;
   manual_seed(5);

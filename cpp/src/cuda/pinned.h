@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 
 #include "cuda/library.h"
 
@@ -9,9 +10,12 @@ namespace cnnx {
 
 /// One piece of it, with the copies that may still read it.
 struct PinnedBlock {
+  PinnedBlock(void* at, size_t length) : data(at), bytes(length) {}
+
   void* data;
   size_t bytes;
-  int device = -1;  // where the event is, behind the last copy
+  std::mutex mutex;  // of what follows, as threads may copy from one block
+  int device = -1;   // where the event is, behind the last copy
   CudaLane lane = CudaLane::kWork;
   void* event = nullptr;
   bool is_read = false;

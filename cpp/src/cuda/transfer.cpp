@@ -37,7 +37,7 @@ struct PinnedPool {
     if (!block) {
       void* data = library.pin(length);
       if (!data) throw std::bad_alloc();
-      block = new PinnedBlock{data, length};
+      block = new PinnedBlock(data, length);
     }
     if (block->is_read) library.wait_on_host(block->event);
     block->is_read = false;
@@ -67,6 +67,7 @@ PinnedBlock* find_pinned(const void* data) {
 
 void note_read(PinnedBlock& block, int device, CudaLane lane) {
   const CudaLibrary& library = cuda_library();
+  const std::lock_guard lock(block.mutex);
   if (block.is_read && (block.device != device || block.lane != lane)) library.wait_on_host(block.event);
   if (block.event && block.device != device) library.release_event(std::exchange(block.event, nullptr));
   if (!block.event) block.event = library.make_event(device);
@@ -191,6 +192,8 @@ Arrival Uploader::start(const Tensor& source) {
   library.record(device.index, CudaLane::kCopy, slot.arrived);
   if (PinnedBlock* block = find_pinned(std::as_const(source).raw_data())) {
     note_read(*block, device.index, CudaLane::kCopy);
+  } else {
+    library.wait_on_host(slot.arrived);  // others may have locked the page, and change it
   }
   arrival.tensor_ = from_memory(slot.memory.data(), source.shape(), {source.dtype(), device},
                                 [ring = ring_, state = arrival.state_] { ring->give_back(*state); });
