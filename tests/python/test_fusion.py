@@ -153,18 +153,24 @@ def test_pooling_before_the_activation_spares_the_larger_map():
 
 @st.composite
 def _towers(draw):
-    """Stages of convolution, perhaps batch normalization, ReLU and 2x2 pooling, and a size of images that they take."""
-    channels, stages = draw(st.sampled_from([1, 3, 16])), []
+    """Stages of convolution, perhaps batch normalization, ReLU and 2x2 pooling, and a shape that they take."""
+    channels = draw(st.sampled_from([1, 3, 16]))
+    shape = (draw(st.integers(1, 3)), channels, *draw(st.tuples(st.integers(28, 45), st.integers(28, 45))))
+    stages, smallest = [], min(shape[2:])
     for _ in range(draw(st.integers(1, 4))):
         width, kernel = draw(st.sampled_from([5, 16, 32, 48, 64])), draw(st.sampled_from([3, 3, 5]))
-        layers = [cnnx.Conv2d(channels, width, kernel, padding=draw(st.integers(0, 4)), bias=draw(st.booleans()))]
+        padding, pools = draw(st.integers(0, 4)), draw(st.booleans())
+        smallest = (smallest + 2 * padding - kernel + 1) // (2 if pools else 1)
+        if smallest < 1:
+            break
+        layers = [cnnx.Conv2d(channels, width, kernel, padding=padding, bias=draw(st.booleans()))]
         if draw(st.booleans()):
             layers.append(cnnx.BatchNorm2d(width))
             cnnx.init.uniform_(layers[-1].weight, -1.5, 1.5)
         layers += [cnnx.ReLU()] * draw(st.booleans())
-        stages.append((layers, draw(st.booleans())))
+        stages.append((layers, pools))
         channels = width
-    return stages, (draw(st.integers(1, 3)), stages[0][0][0].in_channels, *draw(st.tuples(*[st.integers(28, 45)] * 2)))
+    return stages, shape
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "winograd", "winograd_2x2"])
@@ -189,6 +195,49 @@ def test_convolutions_that_hand_on_blocks_change_no_bit(algorithm, case, dtype, 
                 whole.append(cnnx.MaxPool2d(2))
         for _ in range(2):  # the second time with weights that are in order already
             np.testing.assert_array_equal(cnnx.Sequential(*whole)(x).numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "winograd_2x2"])
+@given(
+    filters=st.sampled_from([1, 5, 16, 33]),
+    kernel=st.sampled_from([3, 5]),
+    padding=st.integers(0, 3),
+    size=st.tuples(st.integers(7, 26), st.integers(7, 26)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    threads=st.integers(1, 3),
+    nan=st.booleans(),
+)
+@settings(max_examples=40)
+def test_pooling_in_the_convolution_changes_no_bit(algorithm, filters, kernel, padding, size, dtype, threads, nan):
+    cnnx.set_conv_algorithm(algorithm)
+    cnnx.set_num_threads(threads)
+    layers = [cnnx.Conv2d(3, filters, kernel, padding=padding), cnnx.ReLU(), cnnx.MaxPool2d(2)]
+    net = cnnx.Sequential(*layers, cnnx.Conv2d(filters, 2, 1)).to(dtype)
+    x = np.random.default_rng(2).standard_normal((2, 3, *size))
+    if nan:
+        x[1, 2, 3, 4] = np.nan
+    x = cnnx.tensor(x).to(dtype)
+    twin = copy.deepcopy(net)
+    fused, plain = _gradients(net, net, x), _gradients(lambda x: _one_by_one(twin, x), twin, x)
+    for i, (a, b) in enumerate(zip(fused, plain, strict=True)):
+        if i == 3 and not nan:  # a sum of fewer values
+            assert_close(a, b.numpy(), dtype, scale=20)
+        elif i != 3:
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_the_map_before_pooling_takes_no_memory():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
+    cnnx.set_conv_algorithm("winograd_2x2")
+    x = cnnx.randn(4, 3, 128, 128)
+    net(x)
+    peaks = []
+    for run in (net, lambda x: _one_by_one(net, x)):
+        cnnx.memory.reset_peak()
+        before = cnnx.memory.current()
+        run(x)
+        peaks.append(cnnx.memory.peak() - before)
+    assert peaks[1] - peaks[0] >= 4 * 16 * 128 * 128 * 4
 
 
 def test_pooling_in_a_sequence_obeys_the_fit():

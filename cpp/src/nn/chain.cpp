@@ -81,17 +81,6 @@ Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   return stage;
 }
 
-Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tensor& x, const Tensor& residual) {
-  if (!stage.conv && !stage.norm) return ModulePtr(module)(x);
-  const bool relu = stage.relu || residual.defined();
-  const Tensor y = called(*module, x, [&] {
-    if (stage.norm) return stage.norm->forward(x, residual, relu);
-    return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
-                  {stage.scale, stage.shift, residual, relu && !stage.pool});
-  });
-  return stage.pool ? cnnx::relu(ModulePtr(stage.pool)(y)) : y;
-}
-
 /// Whether the module pools 2x2 windows side by side.
 bool halves(const std::shared_ptr<Module>& module) {
   const MaxPool2d* const pool = module ? exactly<MaxPool2d>(*module) : nullptr;
@@ -99,6 +88,21 @@ bool halves(const std::shared_ptr<Module>& module) {
   const MaxPoolOptions& options = pool->args().options;
   return pool->args().kernel_size == Pair(2) && options.stride == Pair(2) && options.dilation == Pair(1) &&
          options.padding == Padding(0);
+}
+
+Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tensor& x, const Tensor& residual) {
+  if (!stage.conv && !stage.norm) return ModulePtr(module)(x);
+  const bool relu = stage.relu || residual.defined();
+  if (halves(stage.pool)) {
+    const Conv2d& conv = *stage.conv;
+    if (Tensor y = conv2d_relu_pooled(x, conv.weight(), conv.bias(), conv.conv_options()); y.defined()) return y;
+  }
+  const Tensor y = called(*module, x, [&] {
+    if (stage.norm) return stage.norm->forward(x, residual, relu);
+    return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
+                  {stage.scale, stage.shift, residual, relu && !stage.pool});
+  });
+  return stage.pool ? cnnx::relu(ModulePtr(stage.pool)(y)) : y;
 }
 
 /// Runs the first stage and those behind it that can do more at once than one by one. Returns how many modules that

@@ -1,7 +1,10 @@
 // What lies between convolutions that follow each other, where nobody else sees it: it need not be planes.
 #pragma once
 
+#include <optional>
+
 #include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/fused.h"
 
 namespace cnnx {
 
@@ -15,9 +18,10 @@ struct BlockedShape {
 
 /// A forward pass that may read and write blocks, and pool what it computes.
 struct BlockedPass {
-  bool from_blocks = false;  // x is as reads() says; else it is planes
-  bool pools = false;        // y is what 2x2 max pooling with stride 2 makes of the output
-  BlockedShape to;           // y's; planes if it has no lanes
+  bool from_blocks = false;     // x is as reads() says; else it is planes
+  bool pools = false;           // y is what 2x2 max pooling with stride 2 makes of the output
+  BlockedShape to = {};         // y's; planes if it has no lanes
+  uint8_t* switches = nullptr;  // of the pooling, if they are wanted: then y is planes
 };
 
 /// Winograd's algorithms can: the one of 4x4 tiles if `small`, else the one of 6x6. The epilogue has no residual;
@@ -29,5 +33,20 @@ struct BlockedConv2dKernels {
   void (*forward)(const Conv2dGeometry& g, bool small, const BlockedPass& pass, const T* x, const T* w,
                   const ConvEpilogue<T>& epilogue, T* y, void* workspace);
 };
+
+/// A convolution that Winograd's algorithms do best.
+struct BlockedConv {
+  Conv2dGeometry geometry;
+  bool small;
+};
+
+/// The convolution of images of this shape and of x's type. Nothing if another algorithm does it, or if an argument is
+/// not right, for the layer to raise, which knows where it is.
+std::optional<BlockedConv> find_blocked_conv(const Tensor& x, const Shape& shape, const Tensor& weight,
+                                             const Tensor& bias, const ConvOptions& options);
+/// y's values.
+template <class T>
+void run_blocked_conv(const BlockedConv& conv, const BlockedPass& pass, const T* x, const Tensor& weight,
+                      const Tensor& bias, const ConvFusion& fusion, T* y);
 
 }  // namespace cnnx

@@ -85,15 +85,6 @@ Tensor weight_product(Conv2dGeometry g, const Tensor& x, const Tensor& gy, const
   return product_gradient<T>(product, shape);
 }
 
-Tensor backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
-  Tensor gb = empty_like(gy, {g.out_channels});
-  dispatch_floating(gy.dtype(), [&](auto t) {
-    using T = decltype(t);
-    choose_conv2d<T>(g, ConvPass::kBackwardWeight, gy.device()).backward_bias(g, gy.data<T>(), gb.data<T>());
-  });
-  return gb;
-}
-
 }  // namespace
 
 Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -138,6 +129,15 @@ Tensor folded_shift(const ConvFusion& fusion, const Tensor& bias) {
   return fusion.shift.defined() ? fusion.shift : bias;
 }
 
+Tensor conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& gy) {
+  Tensor gb = empty_like(gy, {g.out_channels});
+  dispatch_floating(gy.dtype(), [&](auto t) {
+    using T = decltype(t);
+    choose_conv2d<T>(g, ConvPass::kBackwardWeight, gy.device()).backward_bias(g, gy.data<T>(), gb.data<T>());
+  });
+  return gb;
+}
+
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   return conv2d(x, weight, bias, options, ConvFusion());
 }
@@ -176,7 +176,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
                   Gradients grads(4);
                   if (need_x) grads[0] = conv2d_backward_input(g, gy, saved_w.get(op));
                   if (need_w) grads[1] = conv2d_backward_weight(g, saved_x.get(op), gy);
-                  if (need_b) grads[2] = backward_bias(g, gy);
+                  if (need_b) grads[2] = conv2d_backward_bias(g, gy);
                   if (need_residual) grads[3] = gy;
                   return grads;
                 });

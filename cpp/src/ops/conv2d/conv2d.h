@@ -115,5 +115,6 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
 Tensor conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
 Tensor conv2d_backward_input(const Conv2dGeometry& g, const Tensor& gy, const Tensor& weight);
 Tensor conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& gy);
+Tensor conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& gy);
 
 }  // namespace cnnx

@@ -2,11 +2,9 @@
 // pool what they compute.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "ops/conv2d/blocked.h"
-#include "ops/conv2d/fused.h"
 
 namespace cnnx {
 
@@ -25,15 +23,13 @@ class ConvSequence {
 
  private:
   struct Link {
-    Conv2dGeometry geometry;
+    BlockedConv conv;
+    BlockedShape wanted;  // of its input, if it is blocks
     Tensor weight, bias;
     ConvFusion fusion;
-    bool pools, small;
+    bool pools;
     Shape output;
   };
-
-  template <class T>
-  Tensor run_links() const;
 
   Tensor x_;
   std::vector<Link> links_;

@@ -56,28 +56,42 @@ class LaneEpilogue {
   bool relu_;
 };
 
-/// The largest of 2x2 pixels that are `row` and `col` values apart, or the last NaN.
+/// The largest of 2x2 pixels that are `row` and `col` values apart, or the last NaN, and which one it is.
 template <class T>
-Vector<T> pool_pixels(const T* pixel, int64_t row, int64_t col, const LaneEpilogue<T>& epilogue) {
-  Vector<T> best = epilogue(pixel);
-  for (const T* const other : {pixel + col, pixel + row, pixel + row + col}) {
-    const Vector<T> value = epilogue(other);
-    best = (value > best) | (value != value) ? value : best;
+struct PooledPixel {
+  PooledPixel(const T* pixel, int64_t row, int64_t col, const LaneEpilogue<T>& epilogue) : best(epilogue(pixel)) {
+    T tap = 1;
+    for (const T* const other : {pixel + col, pixel + row, pixel + row + col}) {
+      const Vector<T> value = epilogue(other);
+      const Integers<T> wins = (value > best) | (value != value);
+      best = wins ? value : best;
+      winner = wins ? Vector<T>{} + tap : winner;
+      tap += 1;
+    }
   }
-  return best;
-}
+  Vector<T> best, winner = {};
+};
 
-/// The first rows x cols outputs of one tile, or what pooling makes of them.
-template <class Transform, bool kPools, class T>
+/// What becomes of a tile's outputs.
+enum class TileUse : unsigned char { kPlain, kPooled, kPooledWithSwitches };
+
+/// The first rows x cols outputs of one tile, or what pooling makes of them; `winners` are like `to`.
+template <class Transform, TileUse kUse, class T>
 void write_tile(const T* products, int64_t product_step, const LaneEpilogue<T>& epilogue, int64_t rows, int64_t cols,
-                T* to, int64_t row_step) {
-  constexpr int64_t kSize = Transform::kTo, kStep = kLanes<T>, kWritten = kPools ? kSize / 2 : kSize;
+                T* to, int64_t row_step, T* winners = nullptr) {
+  constexpr int64_t kSize = Transform::kTo, kStep = kLanes<T>;
+  constexpr int64_t kWritten = kUse == TileUse::kPlain ? kSize : kSize / 2;
   T tile[kSize * kSize * kStep];
   transform_tile<Transform>(products, {Transform::kFrom * product_step, product_step}, tile, {kSize * kStep, kStep});
   const auto write = [&](int64_t i, int64_t j) {
-    const Vector<T> value = kPools ? pool_pixels(tile + 2 * (i * kSize + j) * kStep, kSize * kStep, kStep, epilogue)
-                                   : epilogue(tile + (i * kSize + j) * kStep);
-    store(value, to + i * row_step + j * kStep);
+    const int64_t at = i * row_step + j * kStep;
+    if constexpr (kUse == TileUse::kPlain) {
+      store(epilogue(tile + (i * kSize + j) * kStep), to + at);
+    } else {
+      const PooledPixel<T> pixel(tile + 2 * (i * kSize + j) * kStep, kSize * kStep, kStep, epilogue);
+      store(pixel.best, to + at);
+      if constexpr (kUse == TileUse::kPooledWithSwitches) store(pixel.winner, winners + at);
+    }
   };
   if (rows == kWritten && cols == kWritten) {
 #pragma GCC unroll 16
@@ -109,8 +123,8 @@ void clear_border(const BlockedShape& s, int64_t height, int64_t width, T* block
   std::fill(block + (s.top + height) * row, block + s.rows * row, T(0));
 }
 
-/// write_tiles() to blocks; `t` are the outputs, pooled if kPools.
-template <class Transform, bool kPools, class T>
+/// write_tiles() to blocks; `t` are the outputs, pooled as kUse says.
+template <class Transform, TileUse kUse, class T>
 void write_blocks(const Tiling& t, const BlockedShape& shape, const T* products, int64_t pitch, int64_t product_step,
                   int64_t first, int64_t count, const LaneEpilogue<T>& epilogue, int64_t block, T* blocks) {
   const int64_t row_step = shape.cols * shape.lanes;
@@ -118,24 +132,45 @@ void write_blocks(const Tiling& t, const BlockedShape& shape, const T* products,
     const int64_t tile = first + i, col = tile % t.cols * t.step, row = tile / t.cols % t.rows * t.step;
     T* const plane = blocks + ((tile / t.cols / t.rows) * shape.blocks + block) * shape.rows * row_step;
     if (row == 0 && col == 0) clear_border(shape, t.height, t.width, plane);
-    write_tile<Transform, kPools>(products + i * pitch, product_step, epilogue, std::min(t.step, t.height - row),
-                                  std::min(t.step, t.width - col),
-                                  plane + (shape.top + row) * row_step + (shape.left + col) * shape.lanes, row_step);
+    write_tile<Transform, kUse>(products + i * pitch, product_step, epilogue, std::min(t.step, t.height - row),
+                                std::min(t.step, t.width - col),
+                                plane + (shape.top + row) * row_step + (shape.left + col) * shape.lanes, row_step);
   }
 }
 
-/// write_tiles() with pooling; `t` are the pooled outputs.
+/// Numbers of pixels as bytes of planes.
+template <class T>
+void pixels_to_bytes(const Tiling& t, const Region& r, const T* pixels, int64_t lanes, int64_t image, uint8_t* planes) {
+  for_each_block<T>(t, r, [&](int64_t offset, int64_t count, int64_t y, int64_t x) {
+    Vector<T> block[kLanes<T>];
+    for_each_pixel<T>(r, count, y, x, [&](int64_t l, int64_t pixel) { block[l] = load(pixels + pixel * kLanes<T>); });
+    transpose<T>(block);
+    uint8_t* const to = planes + image * t.image_step + offset;
+    for (int64_t k = 0; k < lanes; ++k) {
+      const auto numbers = __builtin_convertvector(block[k], Integers<T>);
+      const auto bytes = __builtin_convertvector(numbers, typename VectorOf<uint8_t, kLanes<T>>::type);
+      std::memcpy(to + k * t.plane(), &bytes, static_cast<size_t>(count));
+    }
+  });
+}
+
+/// write_tiles() with pooling; `t` are the pooled outputs, `switches` may be null.
 template <class Transform, class T>
 void write_pooled_tiles(const Tiling& t, const T* products, int64_t pitch, int64_t product_step, int64_t first,
-                        int64_t count, const LaneEpilogue<T>& epilogue, int64_t lanes, T* pixels, T* planes) {
+                        int64_t count, const LaneEpilogue<T>& epilogue, int64_t lanes, T* pixels, T* planes,
+                        uint8_t* switches) {
+  const auto write =
+      switches ? write_tile<Transform, TileUse::kPooledWithSwitches, T> : write_tile<Transform, TileUse::kPooled, T>;
   const std::array<FilterEpilogue<T>, kLanes<T>> done;
   for_each_stretch<T>(t, first, count, [&](const Stretch& stretch, int64_t at) {
     const Region region(t, stretch, t.step);
+    T* const winners = pixels + region.height * region.width * kLanes<T>;
     for_each_tile(t, stretch, region, [&](int64_t tile, int64_t pixel) {
-      write_tile<Transform, true>(products + (at + tile) * pitch, product_step, epilogue, t.step, t.step,
-                                  pixels + pixel * kLanes<T>, region.width * kLanes<T>);
+      write(products + (at + tile) * pitch, product_step, epilogue, t.step, t.step, pixels + pixel * kLanes<T>,
+            region.width * kLanes<T>, winners + pixel * kLanes<T>);
     });
     pixels_to_planes(t, region, pixels, done.data(), lanes, stretch.image, planes);
+    if (switches) pixels_to_bytes(t, region, winners, lanes, stretch.image, switches);
   });
 }
 

@@ -63,7 +63,7 @@ Problem make_problem(const Conv2dGeometry& g, ConvPass pass) {
 template <class Form, class T>
 int64_t most_pixels(const Problem& p, int64_t tiles) {
   return std::max({pixel_values<T>(p.in, Form::kTile, tiles), pixel_values<T>(p.out, Form::kOutput, tiles),
-                   pixel_values<T>(pooled(p.out), Form::kOutput / 2, tiles)});
+                   2 * pixel_values<T>(pooled(p.out), Form::kOutput / 2, tiles)});
 }
 
 /// Planes of the products lie a cache line further apart than they need, so that they do not compete for the same
@@ -275,12 +275,14 @@ class GroupRun {
       const ConvEpilogue<T> epilogue = epilogue_.at(k, k * p_.out.plane());
       const T* const products = m(slot) + i;
       if (pass_.to.lanes > 0) {
-        const auto write = pass_.pools ? write_blocks<Output, true, T> : write_blocks<Output, false, T>;
+        const auto write =
+            pass_.pools ? write_blocks<Output, TileUse::kPooled, T> : write_blocks<Output, TileUse::kPlain, T>;
         write(out_, pass_.to, products, width, cut_.m_plane, first, count, LaneEpilogue<T>(epilogue, lanes),
               k / kLanes<T>, y_);
       } else if (pass_.pools) {
         write_pooled_tiles<Output>(out_, products, width, cut_.m_plane, first, count, LaneEpilogue<T>(epilogue, lanes),
-                                   lanes, pixels(slot), y_ + k * out_.plane());
+                                   lanes, pixels(slot), y_ + k * out_.plane(),
+                                   pass_.switches ? pass_.switches + k * out_.plane() : nullptr);
       } else {
         write_tiles<Output>(out_, products, width, cut_.m_plane, first, count, epilogue, lanes, pixels(slot),
                             y_ + k * out_.plane());
