@@ -215,13 +215,18 @@ def test_a_step_is_the_same_whether_the_gradient_of_many_weights_was_read_or_not
 
 @pytest.mark.parametrize("algorithm", ["auto", *cnnx.conv_algorithms()])
 @pytest.mark.parametrize(
-    "options", [{"dilation": 20000, "padding": 20000}, {"stride": 10**6, "padding": 5}, {"stride": 2**31 - 1}]
+    ("kernel", "options"),
+    [
+        (3, {"dilation": 20000, "padding": 20000}),
+        (3, {"stride": 10**6, "padding": 5}),
+        (3, {"stride": 2**31 - 1}),
+        (4, {"dilation": (2**32 - 1) // 3, "padding": (2**31 - 1, 2**31 - 2) * 2}),  # padded planes of 2**64 values
+    ],
 )
-def test_far_taps_and_steps_take_no_memory(algorithm, options):
+def test_far_taps_and_steps_take_no_memory(algorithm, kernel, options):
     cnnx.set_conv_algorithm(algorithm)
-    x, weight = (
-        cnnx.tensor(a, dtype="float32", requires_grad=True) for a in randoms(0, (1, 512, 3, 3), (300, 512, 3, 3))
-    )
+    shapes = (1, 512, 3, 3), (300, 512, kernel, kernel)
+    x, weight = (cnnx.tensor(a, dtype="float32", requires_grad=True) for a in randoms(0, *shapes))
     cnnx.memory.reset_peak()
     before = cnnx.memory.current()
     y = F.conv2d(x, weight, **options)

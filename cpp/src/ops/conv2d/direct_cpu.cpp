@@ -223,13 +223,11 @@ void weight_task(const Conv2dGeometry& g, const WeightPlan<T>& plan, int64_t gro
 
 // ---- The table
 
-/// Where rows are so short that most computed outputs would be dropped, im2col is better.
 /// Not where outputs that are dropped, padding, or phases of the stride would take most of the time.
 bool accepts(const Conv2dGeometry& g, ConvPass pass) {
-  const Sweep s = forward_sweep(g);
+  if (g.output_plane() == 0 || !is_worth_copying(padded_input(g))) return false;
   const bool has_few_phases = g.h.stride * g.w.stride <= 16 * (g.input_plane() + 64);
-  return g.output_plane() > 0 && s.positions() <= 3 * g.output_plane() && is_worth_copying(s.source) &&
-         (pass != ConvPass::kBackwardInput || has_few_phases);
+  return forward_sweep(g).positions() <= 3 * g.output_plane() && (pass != ConvPass::kBackwardInput || has_few_phases);
 }
 
 /// Measured: how long copying a value takes, more where a stride picks it, packing a weight, writing a row of sums, and

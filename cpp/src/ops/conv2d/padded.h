@@ -39,8 +39,12 @@ inline Padded padded_input(const Conv2dGeometry& g) {
   return p;
 }
 
-/// Unless the copy would be padding for the most part, as with a dilation beyond the image.
-inline bool is_worth_copying(const Padded& p) { return p.plane() <= 16 * (p.rows * p.cols + 64); }
+/// Unless the copy would be padding for the most part, as with a dilation beyond the image. Then plane() may not even
+/// fit an integer.
+inline bool is_worth_copying(const Padded& p) {
+  const double values = static_cast<double>(p.phases_h * p.phase_rows) * static_cast<double>(p.phases_w * p.pitch);
+  return values <= 16 * static_cast<double>(p.rows * p.cols + 64);
+}
 
 /// Copies one plane; everything outside it becomes zero.
 template <class T>
