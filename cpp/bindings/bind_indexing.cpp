@@ -79,6 +79,17 @@ Tensor get_item(const Tensor& x, const py::object& key) {
   return without_gil([&] { return x.index_rows(std::span<const Tensor>(rows)); });
 }
 
+/// The key with arrays in the place of tensors, of which NumPy would take those of one number for an integer and those
+/// of none for row numbers.
+py::object with_arrays(py::handle key) {
+  if (!PyTuple_Check(key.ptr())) {
+    return py::hasattr(key, "__array__") ? py::object(as_array(key)) : py::reinterpret_borrow<py::object>(key);
+  }
+  py::list entries;
+  for (const py::handle entry : py::reinterpret_borrow<py::tuple>(key)) entries.append(with_arrays(entry));
+  return py::tuple(entries);
+}
+
 /// Whatever NumPy can index, not recorded.
 void set_anywhere(Tensor& x, const py::object& key, const Tensor& value) {
   if (is_grad_enabled() && (x.requires_grad() || value.requires_grad())) {
@@ -86,7 +97,7 @@ void set_anywhere(Tensor& x, const py::object& key, const Tensor& value) {
                              py::repr(key).cast<std::string>() + ". Do it under no_grad(), or multiply by a mask.");
   }
   const Tensor host = on_host(x);
-  array_from_tensor(host)[key] = array_from_tensor(value);
+  array_from_tensor(host)[with_arrays(key)] = array_from_tensor(value);
   if (x.device() == Device()) {
     note_write(x);
   } else {

@@ -7,7 +7,7 @@ namespace cnnx::bindings {
 
 using TensorClass = py::class_<Tensor>;
 
-/// Python's number, NumPy array or nested list as a tensor to compute with x; undefined if it is none of these.
+/// A number or an array as a tensor to compute with x; undefined if it is neither.
 Tensor operand(const Tensor& x, py::handle other);
 
 void bind_arithmetic(TensorClass& cls);

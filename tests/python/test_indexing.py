@@ -258,6 +258,16 @@ def test_values_that_lie_where_they_are_written():
     assert memory.tolist() == [1, 0, 0, 4, 3, 2]
 
 
+def test_writes_by_tensors_of_one_number_or_none():
+    x = cnnx.zeros(3, 2)
+    x[:, cnnx.tensor([1])] = np.array([[1], [2], [3]])
+    assert x.tolist() == [[0, 1], [0, 2], [0, 3]]
+    x[(cnnx.tensor([[0]]),)] = np.array([[[4, 5]]])
+    assert x[0].tolist() == [4, 5]
+    empty = cnnx.zeros(0, 2, 7)
+    empty[cnnx.zeros(0, 2, dtype="bool")] = np.ones((0, 7))
+
+
 def test_writes_that_would_lose_a_gradient_are_refused():
     leaf = cnnx.ones(2, 2, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"\[setitem\] a leaf that requires a gradient cannot be written in place"):
