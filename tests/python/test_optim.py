@@ -397,6 +397,22 @@ def test_model_converted_after_steps_is_an_error():
         optimizer.step()
 
 
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS[1:])
+def test_a_step_that_fails_changes_nothing(name, options):
+    model = cnnx.Sequential(cnnx.Linear(2, 1, bias=False), cnnx.Linear(2, 1, bias=False))
+    first, second = model.parameters()
+    optimizer = getattr(cnnx.optim, name)([first, second], **options)
+    second.grad = cnnx.ones(1, 2)
+    optimizer.step()
+    model[1].to("float64")
+    first.grad, second.grad = cnnx.ones(1, 2), cnnx.ones(1, 2, dtype="float64")
+    value, state = first.tolist(), pickle.dumps(optimizer.state_dict())
+    with pytest.raises(ValueError, match="Make a new optimizer"):
+        optimizer.step()
+    assert first.tolist() == value
+    assert pickle.dumps(optimizer.state_dict()) == state
+
+
 def test_groups_stay_valid_when_others_are_added():
     optimizer = cnnx.optim.SGD([cnnx.ones(2, requires_grad=True)], lr=0.1)
     group = optimizer.param_groups[0]

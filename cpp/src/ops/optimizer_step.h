@@ -44,29 +44,82 @@ struct Blocks {
   int64_t count(const MatrixProduct& product) const { return ceil_div(product.out, rows) * ceil_div(product.in, cols); }
 };
 
-/// The steps that this parameter has seen, or one more, and counted.
-inline double step_of(State& state, bool count) {
-  Tensor& step = state["step"];
-  if (!step.defined()) step = zeros({}, {DType::kInt64});
+/// The steps that a parameter has seen, or one more, and counted.
+inline double step_of(Tensor& step, bool count) {
   if (count) step.impl()->storage->bump_version();
   return static_cast<double>(*step.data<int64_t>() += count ? 1 : 0);
 }
 
-inline Tensor& buffer(State& state, const char* name, const Tensor& param) {
-  Tensor& tensor = state[name];
-  if (!tensor.defined()) tensor = zeros_like(param);
-  check(tensor.shape() == param.shape() && tensor.dtype() == param.dtype(), "optimizer",
-        "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for a "
-        "changed model.",
-        param.shape(), param.dtype(), name, tensor.shape(), tensor.dtype());
-  return tensor;
+/// A parameter that has a gradient, and what its step needs.
+struct Update {
+  Tensor param, grad;
+  std::shared_ptr<const MatrixProduct> product;  // which the gradient is; null: its values are in memory
+  const Options* options;
+  size_t group, index;  // of the group, and of the state
+  BufferNames names;
+  std::array<Tensor, 3> buffers{};
+  Tensor step{};                          // how many there were, if they are counted
+  bool is_new = false, is_first = false;  // something of the state, or the first buffer, was made for this step
+};
+
+/// What the step updates, checked, on one device. State is made but not kept yet: whatever fails changes nothing.
+template <class Rule>
+std::vector<Update> find_updates(const Method<Rule>& method, Optimizer& optimizer, bool is_captured) {
+  std::vector<Update> updates;
+  size_t index = 0, group_number = 0;
+  for (const ParamGroup& group : optimizer.param_groups()) {
+    const BufferNames names = method.buffers(group.options);
+    for (const Tensor& param : group.params) {
+      const State& state = optimizer.state()[index++];
+      const Tensor grad = param.grad();
+      if (!grad.defined()) continue;
+      if (!updates.empty()) check_same_device(method.op, updates.front().param, param);
+      check_like(method.op, "a gradient", param, grad);
+      check(grad.shape() == param.shape(), method.op, "expected a gradient of the parameter's shape {}; got {}.",
+            param.shape(), grad.shape());
+      Update& update = updates.emplace_back(Update{.param = param,
+                                                   .grad = grad,
+                                                   .product = grad.impl()->storage->product(),
+                                                   .options = &group.options,
+                                                   .group = group_number,
+                                                   .index = index - 1,
+                                                   .names = names});
+      const auto find_or_make = [&](const char* name, const auto& make) {
+        const auto found = state.find(name);
+        if (found != state.end()) return found->second;
+        check<std::runtime_error>(!is_captured, method.op,
+                                  "the first step makes the state of a parameter and cannot be captured. Call the "
+                                  "function once before.");
+        update.is_new = true;
+        return make();
+      };
+      for (size_t i = 0; i < 3; ++i) {
+        if (!names[i]) continue;
+        const Tensor& buffer = update.buffers[i] = find_or_make(names[i], [&] { return zeros_like(param); });
+        check(
+            buffer.shape() == param.shape() && buffer.dtype() == param.dtype(), "optimizer",
+            "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for "
+            "a changed model.",
+            param.shape(), param.dtype(), names[i], buffer.shape(), buffer.dtype());
+        if (i == 0) update.is_first = update.is_new;
+      }
+      if (method.counts) update.step = find_or_make("step", [] { return zeros({}, {DType::kInt64}); });
+    }
+    ++group_number;
+  }
+  return updates;
 }
 
-/// Whether nothing of the state that a step needs has to be made.
-template <class Rule>
-bool has_state(const Method<Rule>& method, const State& state, const BufferNames& names) {
-  return (!method.counts || state.count("step") > 0) &&
-         std::all_of(names.begin(), names.end(), [&](const char* name) { return !name || state.count(name) > 0; });
+/// Puts the state that was made where the next step finds it.
+inline void keep_state(Optimizer& optimizer, std::span<const Update> updates) {
+  for (const Update& update : updates) {
+    if (!update.is_new) continue;
+    State& state = optimizer.state()[update.index];
+    if (update.step.defined()) state.emplace("step", update.step);
+    for (size_t i = 0; i < 3; ++i) {
+      if (update.names[i]) state.emplace(update.names[i], update.buffers[i]);
+    }
+  }
 }
 
 /// What a step works on, and the memory that must outlive it whatever other threads assign meanwhile.
@@ -74,7 +127,6 @@ template <class T, class Rule>
 struct Work {
   std::vector<Piece<T, Rule>> pieces;
   std::vector<std::shared_ptr<Storage>> memory;
-  std::vector<std::shared_ptr<const MatrixProduct>> products;
 };
 
 /// Cuts a gradient of n values into pieces and calls fn(offset, piece) for each.
@@ -110,21 +162,19 @@ class LiveRules : public LiveValues {
   LiveRules(const Method<Rule>& method, Optimizer& optimizer, Device device)
       : method_(method), optimizer_(optimizer.self()), device_(device), states_(optimizer.state().size()) {}
 
-  /// Where the rule of a parameter will be, whose state is the index-th.
-  const Rule* slot(size_t group, size_t index, State& state, const BufferNames& names) {
-    check<std::runtime_error>(has_state(method_, state, names), method_.op,
-                              "the first step makes the state of a parameter and cannot be captured. Call the function "
-                              "once before.");
-    for (const char* name : names) {
-      if (name) buffers_.push_back({index, name, state[name].impl()->storage.get()});
+  /// Where the rule of a parameter will be.
+  const Rule* slot(const Update& update, double step) {
+    for (size_t i = 0; i < 3; ++i) {
+      if (update.names[i]) buffers_.push_back({update.index, update.names[i], update.buffers[i].impl()->storage.get()});
     }
-    const double step = method_.counts ? step_of(state, false) : 0;
-    const auto found = std::find_if(slots_.begin(), slots_.end(),
-                                    [&](const auto& slot) { return slot->group == group && slot->step == step; });
+    const auto found = std::find_if(slots_.begin(), slots_.end(), [&](const auto& slot) {
+      return slot->group == update.group && slot->step == step;
+    });
     const OutsideCapture outside;
-    Slot& slot = found != slots_.end() ? **found : *slots_.emplace_back(std::make_unique<Slot>(group, step, device_));
-    slot.indices.push_back(index);
-    slot.names = names;
+    Slot& slot =
+        found != slots_.end() ? **found : *slots_.emplace_back(std::make_unique<Slot>(update.group, step, device_));
+    slot.indices.push_back(update.index);
+    slot.names = update.names;
     return static_cast<const Rule*>(slot.memory.data());
   }
 
@@ -152,7 +202,7 @@ class LiveRules : public LiveValues {
     for (const auto& slot : slots_) {
       double step = 0;
       for (const size_t index : slot->indices) {
-        if (method_.counts) step = step_of(optimizer.state()[index], true);
+        if (method_.counts) step = step_of(optimizer.state()[index]["step"], true);
       }
       const Rule rule = method_.rule(optimizer.param_groups()[slot->group].options, step, false);
       if (slot->written == rule) continue;
@@ -185,60 +235,44 @@ class LiveRules : public LiveValues {
 };
 
 /// How many pieces cut_gradient() makes of all gradients of one dtype.
-inline size_t count_pieces(Optimizer& optimizer, DType dtype) {
+inline size_t count_pieces(std::span<const Update> updates, DType dtype) {
   int64_t count = 0;
-  for (const ParamGroup& group : optimizer.param_groups()) {
-    for (const Tensor& param : group.params) {
-      const Tensor grad = param.grad();
-      if (param.dtype() != dtype || !grad.defined()) continue;
-      const auto product = grad.impl()->storage->product();
-      count += product ? Blocks(*product).count(*product) : ceil_div(grad.numel(), kPiece);
-    }
+  for (const Update& update : updates) {
+    if (update.param.dtype() != dtype) continue;
+    const MatrixProduct* const product = update.product.get();
+    count += product ? Blocks(*product).count(*product) : ceil_div(update.grad.numel(), kPiece);
   }
   return static_cast<size_t>(count);
 }
 
-/// What the step updates: every parameter of dtype T that has a gradient.
+/// The pieces of the parameters of dtype T, whose steps are counted.
 template <class T, class Rule>
-Work<T, Rule> make_work(const Method<Rule>& method, Optimizer& optimizer, LiveRules<Rule>* live) {
+Work<T, Rule> make_work(const Method<Rule>& method, std::span<Update> updates, LiveRules<Rule>* live) {
   Work<T, Rule> work;
-  work.pieces.reserve(count_pieces(optimizer, dtype_of<T>()));
-  size_t index = 0, group_number = 0;
-  for (ParamGroup& group : optimizer.param_groups()) {
-    for (Tensor& param : group.params) {
-      const size_t mine = index++;
-      State& state = optimizer.state()[mine];
-      const Tensor grad = param.grad();
-      if (param.dtype() != dtype_of<T>() || !grad.defined()) continue;
-      check_like(method.op, "a gradient", param, grad);
-      check(grad.shape() == param.shape(), method.op, "expected a gradient of the parameter's shape {}; got {}.",
-            param.shape(), grad.shape());
-      const BufferNames names = method.buffers(group.options);
-      const Rule* const slot = live ? live->slot(group_number, mine, state, names) : nullptr;
-      const double step = method.counts ? step_of(state, !live) : 0;
-      const bool is_first = names[0] && state.count(names[0]) == 0;
-      const Rule rule = method.rule(group.options, step, is_first);
-      work.memory.insert(work.memory.end(), {param.impl()->storage, grad.impl()->storage});
-      std::array<T*, 3> values{};
-      for (size_t i = 0; i < 3; ++i) {
-        if (!names[i]) continue;
-        Tensor& tensor = buffer(state, names[i], param);
-        work.memory.push_back(tensor.impl()->storage);
-        values[i] = tensor.data<T>();
-      }
-      param.impl()->storage->bump_version();
-      const auto product = grad.impl()->storage->product();
-      if (product) work.products.push_back(product);
-      T* const w = param.data<T>();
-      cut_gradient<T, Rule>(grad, product.get(), [&](int64_t at, Piece<T, Rule> piece) {
-        piece.w = w + at;
-        for (size_t i = 0; i < 3; ++i) piece.state[i] = values[i] ? values[i] + at : nullptr;
-        piece.rule = rule;
-        piece.live = slot;
-        work.pieces.push_back(piece);
-      });
+  work.pieces.reserve(count_pieces(updates, dtype_of<T>()));
+  for (Update& update : updates) {
+    Tensor& param = update.param;
+    if (param.dtype() != dtype_of<T>()) continue;
+    const double step = update.step.defined() ? step_of(update.step, !live) : 0;
+    const Rule* const slot = live ? live->slot(update, step) : nullptr;
+    const Rule rule = method.rule(*update.options, step, update.is_first);
+    work.memory.insert(work.memory.end(), {param.impl()->storage, update.grad.impl()->storage});
+    std::array<T*, 3> values{};
+    for (size_t i = 0; i < 3; ++i) {
+      Tensor& buffer = update.buffers[i];
+      if (!buffer.defined()) continue;
+      work.memory.push_back(buffer.impl()->storage);
+      values[i] = buffer.data<T>();
     }
-    ++group_number;
+    param.impl()->storage->bump_version();
+    T* const w = param.data<T>();
+    cut_gradient<T, Rule>(update.grad, update.product.get(), [&](int64_t at, Piece<T, Rule> piece) {
+      piece.w = w + at;
+      for (size_t i = 0; i < 3; ++i) piece.state[i] = values[i] ? values[i] + at : nullptr;
+      piece.rule = rule;
+      piece.live = slot;
+      work.pieces.push_back(piece);
+    });
   }
   return work;
 }
@@ -246,31 +280,25 @@ Work<T, Rule> make_work(const Method<Rule>& method, Optimizer& optimizer, LiveRu
 /// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
 template <class Rule, class Select>
 void run_step(const Method<Rule>& method, Optimizer& optimizer, Select select) {
-  Tensor first;  // of the parameters that have a gradient
-  for (const ParamGroup& group : optimizer.param_groups()) {
-    for (const Tensor& param : group.params) {
-      if (!param.grad().defined()) continue;
-      if (!first.defined()) first = param;
-      check_same_device(method.op, first, param);
-    }
-  }
-  if (!first.defined()) return;
-  const Device device = first.device();
   Capture* const capture = current_capture();
+  std::vector<Update> updates = find_updates(method, optimizer, capture != nullptr);
+  if (updates.empty()) return;
+  const Device device = updates.front().param.device();
   check<std::runtime_error>(!capture || capture->device == device, method.op,
                             "a captured function works on {}; got parameters on {}.",
                             capture ? capture->device : device, device);
   auto live = capture ? std::make_unique<LiveRules<Rule>>(method, optimizer, device) : nullptr;
-  const auto run = [&](auto t) {
-    using T = decltype(t);
-    const Work<T, Rule> work = make_work<T, Rule>(method, optimizer, live.get());
+  keep_state(optimizer, updates);
+  const auto run = [&]<class T>(const Work<T, Rule>& work) {
     if (!work.pieces.empty()) {
       select(kernels<OptimizerKernels<T>>(device))(std::span<const Piece<T, Rule>>(work.pieces));
     }
     for (const auto& storage : work.memory) storage->note_access();  // what was derived meanwhile may be of half a step
   };
-  run(float{});
-  run(double{});
+  const Work<float, Rule> single = make_work<float, Rule>(method, updates, live.get());
+  const Work<double, Rule> twofold = make_work<double, Rule>(method, updates, live.get());
+  run(single);
+  run(twofold);
   if (capture) capture->live.push_back(std::move(live));
 }
 
