@@ -7,7 +7,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from helpers import OPTIMIZERS, assert_close, randoms
 
@@ -18,6 +17,7 @@ _LARGE = (512, 1024)
 
 def _linear_backward(weight, rows, seed):
     (x,) = randoms(seed, (rows, weight.shape[1]))
+    x[:, 0] = 0
     x = cnnx.tensor(x, dtype=weight.dtype)
     y = cnnx.functional.linear(x, weight)
     (y * y).sum().backward()
@@ -29,6 +29,7 @@ def _linear_backward(weight, rows, seed):
 def test_steps_are_the_same_whether_a_large_gradient_was_read_or_not(name, options, rows, dtype):
     def run(read):
         (values,) = randoms(0, _LARGE)
+        values[:, 0] = -0.0
         weight = cnnx.tensor(values, dtype=dtype, requires_grad=True)
         optimizer = getattr(cnnx.optim, name)([weight], **options)
         for step in range(3):
@@ -39,7 +40,7 @@ def test_steps_are_the_same_whether_a_large_gradient_was_read_or_not(name, optio
             optimizer.step()
         return weight.detach().numpy()
 
-    np.testing.assert_array_equal(run(False), run(True))
+    assert run(False).tobytes() == run(True).tobytes()
 
 
 def test_a_large_gradient_is_that_of_the_backward_pass_whatever_changes_later(dtype):

@@ -26,7 +26,7 @@ template <class T>
 void multiply_out(const ProductBlock<T>& p, int64_t at, int64_t cols, int64_t step, T* g) {
   if (p.rows == 1 && p.depth == 1) {
     const T left = *p.left, *right = p.right + at;
-    for (int64_t i = 0; i < cols; ++i) g[i] = left * right[i];
+    for (int64_t i = 0; i < cols; ++i) g[i] = T(0) + left * right[i];  // a sum is never -0
     return;
   }
   for (int64_t j = 0; j < cols; j += kTileCols<T>) {
