@@ -39,6 +39,21 @@ def test_steps_match_torch(name, options, dtype):
         assert_close(mine.detach(), other.detach(), dtype, scale=5)
 
 
+@needs_torch
+@pytest.mark.parametrize(("name", "options"), [o for o in OPTIMIZERS if o[0] == "AdamW" or "weight_decay" not in o[1]])
+def test_infinite_parameters_stay_as_in_torch(name, options):
+    import torch
+
+    values, gradient = [float("inf"), -float("inf"), 1.0], [1.0, 0.0, 1.0]
+    mine, other = cnnx.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    a, b = getattr(cnnx.optim, name)([mine], **options), getattr(torch.optim, name)([other], **options)
+    for _ in range(2):
+        mine.grad, other.grad = cnnx.tensor(gradient), torch.tensor(gradient)
+        a.step()
+        b.step()
+    assert_close(mine.detach(), other.detach())
+
+
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 def test_resuming_from_a_state_dict_is_exact(name, options):
     def run(parameters, optimizer, steps):

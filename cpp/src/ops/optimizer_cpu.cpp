@@ -86,6 +86,12 @@ void for_each_run(std::span<const Piece<T, Rule>> pieces, F update) {
   });
 }
 
+/// The gradient of a weight that decays; in one that does not, infinity has no part.
+template <class T>
+T decayed(T g, T decay, T w) {
+  return decay != 0 ? g + decay * w : g;
+}
+
 template <class T>
 void sgd(std::span<const Piece<T, SGDRule>> pieces) {
   for_each_run(pieces, [](const SGDRule& rule, const Run<T>& run) {
@@ -95,12 +101,12 @@ void sgd(std::span<const Piece<T, SGDRule>> pieces) {
     T* w = run.w;
     T* buffer = run.state[0];
     if (!buffer) {
-      for (int64_t i = 0; i < run.n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+      for (int64_t i = 0; i < run.n; ++i) w[i] -= lr * decayed(g[i], decay, w[i]);
       return;
     }
     const T keep = rule.first ? T(0) : momentum, share = rule.first ? T(1) : static_cast<T>(1 - rule.dampening);
     for (int64_t i = 0; i < run.n; ++i) {
-      const T d = g[i] + decay * w[i];
+      const T d = decayed(g[i], decay, w[i]);
       const T velocity = keep * buffer[i] + share * d;
       buffer[i] = velocity;
       w[i] -= lr * (rule.nesterov ? d + momentum * velocity : velocity);
@@ -120,7 +126,7 @@ void adam(std::span<const Piece<T, AdamRule>> pieces) {
     T* w = run.w;
     T *mean = run.state[0], *square = run.state[1];
     for (int64_t i = 0; i < run.n; ++i) {
-      const T value = shrink * w[i], d = g[i] + decay * w[i];
+      const T value = shrink * w[i], d = decayed(g[i], decay, w[i]);
       mean[i] = beta1 * mean[i] + rest1 * d;
       square[i] = beta2 * square[i] + rest2 * d * d;
       w[i] = value - step * mean[i] / (std::sqrt(square[i]) * root + eps);
@@ -137,7 +143,7 @@ void rmsprop(std::span<const Piece<T, RMSpropRule>> pieces) {
             momentum = static_cast<T>(rule.momentum);
     T *square = run.state[0], *buffer = run.state[1], *mean = run.state[2];
     for (int64_t i = 0; i < run.n; ++i) {
-      const T d = g[i] + decay * run.w[i];
+      const T d = decayed(g[i], decay, run.w[i]);
       square[i] = alpha * square[i] + rest * d * d;
       T variance = square[i];
       if (mean) {
@@ -159,7 +165,7 @@ void adagrad(std::span<const Piece<T, AdagradRule>> pieces) {
     T* w = run.w;
     T* square = run.state[0];
     for (int64_t i = 0; i < run.n; ++i) {
-      const T d = g[i] + decay * w[i];
+      const T d = decayed(g[i], decay, w[i]);
       square[i] += d * d;
       w[i] -= lr * d / (std::sqrt(square[i]) + eps);
     }

@@ -32,6 +32,12 @@ struct Runs {
   Run<T> run[kTensors];
 };
 
+/// The gradient of a weight that decays; in one that does not, infinity has no part.
+template <class T>
+__device__ T decayed(const Value<T>& v, T decay) {
+  return decay != 0 ? v.g + decay * v.w : v.g;
+}
+
 /// The updates, one value at a time, with the rule in the element type.
 template <class T>
 struct SGDUpdate {
@@ -47,7 +53,7 @@ struct SGDUpdate {
   bool nesterov;
 
   __device__ void operator()(Value<T>* v, const Run<T>& run) const {
-    T d = v->g + decay * v->w;
+    T d = decayed(*v, decay);
     if (run.state[0]) {
       // A first step finds the buffer zeroed.
       const T velocity = keep * v->state[0] + share * d;
@@ -74,7 +80,7 @@ struct AdamUpdate {
   T beta1, beta2, rest1, rest2, eps, step, root, shrink, decay;
 
   __device__ void operator()(Value<T>* v, const Run<T>&) const {
-    const T d = v->g + decay * v->w;
+    const T d = decayed(*v, decay);
     const T mean = beta1 * v->state[0] + rest1 * d, square = beta2 * v->state[1] + rest2 * d * d;
     v->state[0] = mean;
     v->state[1] = square;
@@ -95,7 +101,7 @@ struct RMSpropUpdate {
   T lr, alpha, rest, eps, decay, momentum;
 
   __device__ void operator()(Value<T>* v, const Run<T>& run) const {
-    const T d = v->g + decay * v->w, square = alpha * v->state[0] + rest * d * d;
+    const T d = decayed(*v, decay), square = alpha * v->state[0] + rest * d * d;
     v->state[0] = square;
     T variance = square;
     if (run.state[2]) {
@@ -117,7 +123,7 @@ struct AdagradUpdate {
   T lr, eps, decay;
 
   __device__ void operator()(Value<T>* v, const Run<T>&) const {
-    const T d = v->g + decay * v->w, square = v->state[0] + d * d;
+    const T d = decayed(*v, decay), square = v->state[0] + d * d;
     v->state[0] = square;
     v->w -= lr * d / (std::sqrt(square) + eps);
   }
