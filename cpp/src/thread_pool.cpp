@@ -49,6 +49,48 @@ bool spin_until(Ready ready) {
   return ready();
 }
 
+using Clock = std::chrono::steady_clock;
+
+int64_t nanoseconds(Clock::duration time) { return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count(); }
+
+/// Whether two threads are worth it for a short loop. Where the system has put them on cores that share no cache, each
+/// takes what the other wrote several times as slowly as its own, and a second thread makes short loops slower; there
+/// is no asking where it has put them, and it may change its mind. So the pool looks at how long its thread takes to
+/// see a loop, and remembers how long loops took.
+class Distance {
+ public:
+  /// By the other thread, which was waiting: how long ago the loop began. The least of a few counts, as the others tell
+  /// of what else the thread had to do.
+  void note_start(int64_t delay) {
+    least_ = std::min(least_, delay);
+    if (++starts_ % kStarts != 0) return;
+    delay_.store(least_, std::memory_order_relaxed);
+    least_ = INT64_MAX;
+  }
+  /// Whether this loop is better run by the caller alone. Now and then some are not, to look again.
+  bool is_too_far_for(const void* loop, int64_t chunks) {
+    if (delay_.load(std::memory_order_relaxed) < kFar || work(loop, chunks) > kLong) return false;
+    alone_ = alone_ + 1 < kAlone + kLooks ? alone_ + 1 : 0;
+    return alone_ < kAlone;
+  }
+  void note_work(const void* loop, int64_t chunks, int64_t took) { work(loop, chunks) = took; }
+
+ private:
+  static constexpr int64_t kFar = 150, kLong = 100'000;                  // nanoseconds
+  static constexpr int kStarts = 8, kAlone = 500, kLooks = kStarts + 2;  // loops
+
+  int64_t& work(const void* loop, int64_t chunks) {
+    const auto mixed = reinterpret_cast<uintptr_t>(loop) / 16 + static_cast<uintptr_t>(chunks) * 31;
+    return work_[mixed % work_.size()];
+  }
+
+  std::atomic<int64_t> delay_{0};
+  int64_t least_ = INT64_MAX;  // of the last starts, which the other thread counts
+  int starts_ = 0;
+  int alone_ = 0;                    // loops in a row that the caller ran
+  std::array<int64_t, 512> work_{};  // what a loop would take the caller, when it was last run
+};
+
 /// Who is in a loop, in one word: the loop's number, whether it is open to more threads, and how many have joined.
 class Entry {
  public:
@@ -78,6 +120,15 @@ class ThreadPool {
     const std::unique_lock lock(owner_, std::try_to_lock);
     if (!lock) return false;
     threads = std::min(threads, start_threads(threads));
+    const void* const loop = reinterpret_cast<const void*>(function);
+    const auto start = Clock::now();
+    if (threads == 2 && distance_.is_too_far_for(loop, chunks)) {
+      const FlushDenormals flush;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) function(body, chunk, 0);
+      distance_.note_work(loop, chunks, nanoseconds(Clock::now() - start));
+      return true;
+    }
+    published_.store(nanoseconds(start.time_since_epoch()), std::memory_order_relaxed);
     function_ = function;
     body_ = body;
     for (int64_t slot = 0; slot < threads; ++slot) {
@@ -99,6 +150,7 @@ class ThreadPool {
       const int left = left_.load(std::memory_order_acquire);
       if (left != joined) left_.wait(left);
     }
+    if (threads == 2) distance_.note_work(loop, chunks, 2 * nanoseconds(Clock::now() - start));
     return true;
   }
 
@@ -136,7 +188,10 @@ class ThreadPool {
       uint32_t entry = seen;
       const auto changed = [&] { return (entry = entry_.load(std::memory_order_acquire)) != seen; };
       const bool is_wanted = slot < threads_.load(std::memory_order_relaxed);
-      if (!(is_wanted && spin_until(changed)) && !changed()) {
+      if (is_wanted && !changed() && spin_until(changed)) {
+        const int64_t now = nanoseconds(Clock::now().time_since_epoch());
+        if (slot == 1) distance_.note_start(now - published_.load(std::memory_order_relaxed));
+      } else if (!changed()) {
         sleep(member(slot), seen);
         continue;
       }
@@ -171,7 +226,9 @@ class ThreadPool {
   const void* body_ = nullptr;
   alignas(64) std::atomic<uint32_t> entry_{0};
   std::atomic<int> threads_{0};
+  std::atomic<int64_t> published_{0};  // when the loop was
   alignas(64) std::atomic<int> left_{0};
+  Distance distance_;
   std::array<Member, kMostThreads> members_;
 };
 
