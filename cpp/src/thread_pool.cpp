@@ -124,7 +124,9 @@ class ThreadPool {
     const auto start = Clock::now();
     if (threads == 2 && distance_.is_too_far_for(loop, chunks)) {
       const FlushDenormals flush;
+      inside = true;
       for (int64_t chunk = 0; chunk < chunks; ++chunk) function(body, chunk, 0);
+      inside = false;
       distance_.note_work(loop, chunks, nanoseconds(Clock::now() - start));
       return true;
     }

@@ -226,6 +226,24 @@ def test_pooling_in_the_convolution_changes_no_bit(algorithm, filters, kernel, p
             np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.parametrize("trained", ["input", "weight", "bias"])
+def test_pooling_in_a_convolution_that_is_trained_in_part(trained):
+    net = cnnx.Sequential(cnnx.Conv2d(16, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2)).requires_grad_(False)
+    x = cnnx.randn(2, 16, 12, 12)
+    wanted = x if trained == "input" else getattr(net[0], trained)
+    wanted.requires_grad = True
+    for algorithm in ("winograd", "winograd_2x2"):
+        cnnx.set_conv_algorithm(algorithm)
+        grads = []
+        for run in (net, lambda x: _one_by_one(net, x)):
+            for _ in range(2):  # the second time with weights that are in order already
+                wanted.grad = None
+                y = run(x)
+                (y * y).sum().backward()
+            grads.append(wanted.grad)
+        assert_close(grads[0], grads[1].numpy(), "float32", scale=20)
+
+
 def test_the_map_before_pooling_takes_no_memory():
     net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
     cnnx.set_conv_algorithm("winograd_2x2")

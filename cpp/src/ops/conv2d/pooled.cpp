@@ -18,7 +18,8 @@ Tensor conv2d_relu_pooled(const Tensor& x, const Tensor& weight, const Tensor& b
   constexpr const char* kOp = "conv2d";
   const auto conv = x.defined() ? find_blocked_conv(x, x.shape(), weight, bias, options) : std::nullopt;
   if (!conv) return {};
-  const Conv2dGeometry g = conv->geometry;
+  Conv2dGeometry g = conv->geometry;
+  g.is_prepared = false;                                      // for the backward passes
   if (g.h.output % 2 != 0 || g.w.output % 2 != 0) return {};  // pooling may round either way
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output / 2, g.w.output / 2});
   const auto switches = std::make_shared<Storage>(static_cast<size_t>(y.numel()), x.device());
