@@ -93,6 +93,7 @@ const Conv2dKernels<T>& cheapest_conv2d(const Conv2dGeometry& g, ConvPass pass, 
 template <class T>
 const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, Device device) {
   if (const Conv2dKernels<T>* const pin = pinned_conv2d<T>(g, pass, device)) return *pin;
+  if (device.is_cuda()) return cheapest_conv2d<T>(g, pass, device);  // what cuDNN accepts may change
   // Estimates take a tenth of a small convolution's time, and a network asks for the same ones again and again.
   struct Choice {
     Conv2dGeometry geometry;
