@@ -35,7 +35,7 @@ struct Runs {
 /// The gradient of a weight that decays; in one that does not, infinity has no part.
 template <class T>
 __device__ T decayed(const Value<T>& v, T decay) {
-  return decay != 0 ? v.g + decay * v.w : v.g;
+  return v.g + decay * (decay != 0 ? v.w : T(0));
 }
 
 /// The updates, one value at a time, with the rule in the element type.
