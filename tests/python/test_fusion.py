@@ -276,6 +276,17 @@ def test_pooling_in_a_sequence_obeys_the_fit():
                     np.testing.assert_array_equal(net(x).numpy(), expected)
 
 
+@pytest.mark.parametrize("padding", [2**29, 2**31 - 648])
+def test_sequences_with_endless_padding_raise(padding):
+    cnnx.set_conv_algorithm("winograd")
+    for last in (cnnx.Conv2d(16, 16, 3), cnnx.MaxPool2d(2)):
+        net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3, padding=padding), cnnx.ReLU(), last)
+        with pytest.raises(ValueError, match=r"too many elements; at 0 \(Conv2d\)"):
+            net(cnnx.randn(1, 3, 8, 8))
+        with cnnx.no_grad(), pytest.raises(ValueError, match=r"too many elements; at 0 \(Conv2d\)"):
+            net(cnnx.randn(1, 3, 8, 8))
+
+
 def test_a_sequence_tells_which_of_its_layers_does_not_fit():
     net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3), cnnx.ReLU(), cnnx.Conv2d(16, 16, 3), cnnx.Conv2d(8, 16, 3))
     with cnnx.no_grad(), pytest.raises(ValueError, match=r"(?s)expected 8 input channels.*3 \(Conv2d\)"):

@@ -1,6 +1,7 @@
 // When Winograd's algorithms may work on blocks, and calling them.
 #include "ops/conv2d/blocked.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "cnnx/autotune.h"
@@ -16,6 +17,14 @@ constexpr std::string_view kLarge = "winograd", kSmall = "winograd_2x2";
 
 bool is_like(const Tensor& tensor, const Tensor& x) {
   return tensor.defined() && tensor.dtype() == x.dtype() && tensor.device() == x.device();
+}
+
+/// Whether the images are of a size that exists anywhere: not where padding is all but endless, so that their number of
+/// values would not even fit an integer.
+bool is_sane(const Conv2dGeometry& g) {
+  const auto padded = [](const WindowAxis& a) { return static_cast<double>(a.input + a.pad_before + a.pad_after); };
+  const auto planes = static_cast<double>(g.batch) * static_cast<double>(std::max(g.in_channels, g.out_channels));
+  return planes * padded(g.h) * padded(g.w) < 0x1p48;
 }
 
 }  // namespace
@@ -36,6 +45,7 @@ std::optional<BlockedConv> find_blocked_conv(const Tensor& x, const Shape& shape
   } catch (const std::invalid_argument&) {
     return {};
   }
+  if (!is_sane(conv.geometry)) return {};
   conv.geometry.threads = region_threads();
   conv.geometry.is_prepared = stays(weight);
   const std::string_view algorithm = dispatch_floating(x.dtype(), [&](auto t) {
