@@ -48,7 +48,7 @@ constexpr size_t field_count() {
 template <class Table>
 Table mute(Table table) {
   constexpr size_t kFields = detail::field_count<Table>();
-  static_assert(kFields >= 1 && kFields <= 10, "mute() must learn of larger tables");
+  static_assert(kFields >= 1 && kFields <= 11, "mute() must learn of larger tables");
   const auto each = [](auto&... fields) { (detail::mute_field(fields), ...); };
   if constexpr (kFields == 1) {
     auto& [a] = table;
@@ -77,9 +77,12 @@ Table mute(Table table) {
   } else if constexpr (kFields == 9) {
     auto& [a, b, c, d, e, f, g, h, i] = table;
     each(a, b, c, d, e, f, g, h, i);
-  } else {
+  } else if constexpr (kFields == 10) {
     auto& [a, b, c, d, e, f, g, h, i, j] = table;
     each(a, b, c, d, e, f, g, h, i, j);
+  } else {
+    auto& [a, b, c, d, e, f, g, h, i, j, k] = table;
+    each(a, b, c, d, e, f, g, h, i, j, k);
   }
   return table;
 }

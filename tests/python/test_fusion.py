@@ -151,6 +151,10 @@ def test_pooling_before_the_activation_spares_the_larger_map():
     assert kept[1] - kept[0] >= 4 * 16 * 64 * 64 * 4
 
 
+#: Algorithms of convolution that can pool what they compute.
+_POOLING = ["direct", "direct_small", "winograd", "winograd_2x2"]
+
+
 @st.composite
 def _towers(draw):
     """Stages of convolution, perhaps batch normalization, ReLU and 2x2 pooling, and a shape that they take."""
@@ -173,7 +177,7 @@ def _towers(draw):
     return stages, shape
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "winograd", "winograd_2x2"])
+@pytest.mark.parametrize("algorithm", ["auto", *_POOLING])
 @given(case=_towers(), dtype=st.sampled_from(["float32", "float64"]), threads=st.integers(1, 3), nan=st.booleans())
 @settings(max_examples=40)
 def test_convolutions_that_hand_on_blocks_change_no_bit(algorithm, case, dtype, threads, nan):
@@ -197,21 +201,29 @@ def test_convolutions_that_hand_on_blocks_change_no_bit(algorithm, case, dtype, 
             np.testing.assert_array_equal(cnnx.Sequential(*whole)(x).numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize("algorithm", ["winograd", "winograd_2x2"])
+@pytest.mark.parametrize("algorithm", _POOLING)
 @given(
     filters=st.sampled_from([1, 5, 16, 33]),
     kernel=st.sampled_from([3, 5]),
-    padding=st.integers(0, 3),
-    size=st.tuples(st.integers(7, 26), st.integers(7, 26)),
+    options=st.fixed_dictionaries(
+        {
+            "padding": st.integers(0, 3),
+            "stride": st.sampled_from([1, 1, 2]),
+            "dilation": st.sampled_from([1, 1, 2]),
+            "groups": st.sampled_from([1, 1, 3]),
+        }
+    ),
+    size=st.tuples(st.integers(12, 70), st.integers(12, 70)),
     dtype=st.sampled_from(["float32", "float64"]),
     threads=st.integers(1, 3),
     nan=st.booleans(),
 )
 @settings(max_examples=40)
-def test_pooling_in_the_convolution_changes_no_bit(algorithm, filters, kernel, padding, size, dtype, threads, nan):
+def test_pooling_in_the_convolution_changes_no_bit(algorithm, filters, kernel, options, size, dtype, threads, nan):
     cnnx.set_conv_algorithm(algorithm)
     cnnx.set_num_threads(threads)
-    layers = [cnnx.Conv2d(3, filters, kernel, padding=padding), cnnx.ReLU(), cnnx.MaxPool2d(2)]
+    filters *= options["groups"]
+    layers = [cnnx.Conv2d(3, filters, kernel, **options), cnnx.ReLU(), cnnx.MaxPool2d(2)]
     net = cnnx.Sequential(*layers, cnnx.Conv2d(filters, 2, 1)).to(dtype)
     x = np.random.default_rng(2).standard_normal((2, 3, *size))
     if nan:
@@ -232,7 +244,7 @@ def test_pooling_in_a_convolution_that_is_trained_in_part(trained):
     x = cnnx.randn(2, 16, 12, 12)
     wanted = x if trained == "input" else getattr(net[0], trained)
     wanted.requires_grad = True
-    for algorithm in ("winograd", "winograd_2x2"):
+    for algorithm in _POOLING:
         cnnx.set_conv_algorithm(algorithm)
         grads = []
         for run in (net, lambda x: _one_by_one(net, x)):
@@ -244,9 +256,10 @@ def test_pooling_in_a_convolution_that_is_trained_in_part(trained):
         assert_close(grads[0], grads[1].numpy(), "float32", scale=20)
 
 
-def test_the_map_before_pooling_takes_no_memory():
+@pytest.mark.parametrize("algorithm", _POOLING)
+def test_the_map_before_pooling_takes_no_memory(algorithm):
     net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3, padding=1), cnnx.ReLU(), cnnx.MaxPool2d(2))
-    cnnx.set_conv_algorithm("winograd_2x2")
+    cnnx.set_conv_algorithm(algorithm)
     x = cnnx.randn(4, 3, 128, 128)
     net(x)
     peaks = []
@@ -255,7 +268,7 @@ def test_the_map_before_pooling_takes_no_memory():
         before = cnnx.memory.current()
         run(x)
         peaks.append(cnnx.memory.peak() - before)
-    assert peaks[1] - peaks[0] >= 4 * 16 * 128 * 128 * 4
+    assert peaks[1] - peaks[0] >= 0.9 * 4 * 16 * 128 * 128 * 4  # sizes are rounded
 
 
 def test_pooling_in_a_sequence_obeys_the_fit():

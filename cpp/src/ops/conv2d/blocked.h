@@ -1,10 +1,7 @@
 // What lies between convolutions that follow each other, where nobody else sees it: it need not be planes.
 #pragma once
 
-#include <optional>
-
 #include "ops/conv2d/conv2d.h"
-#include "ops/conv2d/fused.h"
 
 namespace cnnx {
 
@@ -33,20 +30,5 @@ struct BlockedConv2dKernels {
   void (*forward)(const Conv2dGeometry& g, bool small, const BlockedPass& pass, const T* x, const T* w,
                   const ConvEpilogue<T>& epilogue, T* y, void* workspace);
 };
-
-/// A convolution that Winograd's algorithms do best.
-struct BlockedConv {
-  Conv2dGeometry geometry;
-  bool small;
-};
-
-/// The convolution of images of this shape and of x's type. Nothing if another algorithm does it, or if an argument is
-/// not right, for the layer to raise, which knows where it is.
-std::optional<BlockedConv> find_blocked_conv(const Tensor& x, const Shape& shape, const Tensor& weight,
-                                             const Tensor& bias, const ConvOptions& options);
-/// y's values.
-template <class T>
-void run_blocked_conv(const BlockedConv& conv, const BlockedPass& pass, const T* x, const Tensor& weight,
-                      const Tensor& bias, const ConvFusion& fusion, T* y);
 
 }  // namespace cnnx

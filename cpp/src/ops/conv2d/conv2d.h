@@ -84,6 +84,10 @@ struct Conv2dKernels {
   void (*backward_weight)(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, void* workspace);
   /// gb[k] = sum of gy over batch and plane.
   void (*backward_bias)(const Conv2dGeometry& g, const T* gy, T* gb);
+  /// forward() and 2x2 max pooling with stride 2 of what it would write, whose height and width are even: y is
+  /// (N, K, OH / 2, OW / 2). `switches` are MaxPool2dKernels', or null; there is no residual. Null: it cannot.
+  void (*forward_pooled)(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
+                         uint8_t* switches, void* workspace) = nullptr;
 };
 
 /// Tags that tell the algorithms' tables apart in kernels<K>().

@@ -4,6 +4,8 @@
 // over the output's gradient, one for each phase of the stride. The gradient of the weight is a dot product of two
 // shifted rows for each weight. Images are taken in groups whose copies fit kCopyBytes; groups are cut by geometry
 // alone.
+#include <span>
+
 #include "kernels.h"
 #include "ops/conv2d/bias.h"
 #include "ops/conv2d/sweep.h"
@@ -28,6 +30,8 @@ Sweep forward_sweep(const Conv2dGeometry& g) {
   s.filters = g.group_out();
   s.filter_stride = g.filter_size();
   s.channel_stride = g.h.kernel * g.w.kernel;
+  const auto taps = static_cast<size_t>(g.h.kernel * g.w.kernel);
+  s.taps.reserve(taps), s.tap_indices.reserve(taps);
   for (int64_t r = 0; r < g.h.kernel; ++r) {
     for (int64_t c = 0; c < g.w.kernel; ++c) {
       s.taps.push_back(s.source.offset(r * g.h.dilation, c * g.w.dilation));
@@ -256,16 +260,23 @@ double cost(const Conv2dGeometry& g, ConvPass pass) {
   return (image * static_cast<double>(g.batch) + once) * static_cast<double>(g.groups);
 }
 
+/// Values of the weights and the copies of a sweep.
+template <class T>
+int64_t sweep_values(const Conv2dGeometry& g, int64_t planes, const Padded& p) {
+  const int64_t image = planes * p.plane();
+  return round_up(g.out_channels * g.filter_size(), 16) + images_at_once<T>(g, image) * image + kReadPast<T>;
+}
+
 template <class T>
 int64_t workspace_bytes(const Conv2dGeometry& g, ConvPass pass) {
   int64_t values = 0;
   if (pass == ConvPass::kBackwardWeight) {
     values = WeightPlan<T>(g).workspace_values(g);
+  } else if (pass == ConvPass::kBackwardInput) {
+    values = sweep_values<T>(g, g.out_channels, input_sweeps(g).front().source);
   } else {
-    const bool forward = pass == ConvPass::kForward;
-    const Padded p = forward ? padded_input(g) : input_sweeps(g).front().source;
-    const int64_t image = (forward ? g.in_channels : g.out_channels) * p.plane();
-    values = round_up(g.out_channels * g.filter_size(), 16) + images_at_once<T>(g, image) * image + kReadPast<T>;
+    const Padded p = padded_input(g);
+    values = sweep_values<T>(g, g.in_channels, p) + g.threads * PooledBands<T>(g.h.output, p.pitch).values();
   }
   return values * static_cast<int64_t>(sizeof(T));
 }
@@ -277,13 +288,13 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
   pack_weights(forward_sweep(g), g.groups, w, prepared);
 }
 
-/// One sweep after the other over all images; `in` are the planes that are copied, `out` those that are written.
-template <class T>
-void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in, const T* w,
-         const ConvEpilogue<T>& epilogue, T* out, void* workspace) {
+/// Calls run(sweep, first image, images, their padded planes, packed weights) for one sweep after the other over all
+/// images; `in` are the planes that are copied.
+template <class T, class F>
+void for_each_sweep(const Conv2dGeometry& g, std::span<const Sweep> sweeps, const T* in, const T* w, void* workspace,
+                    const F& run) {
   const Padded& p = sweeps.front().source;
-  const int64_t planes = sweeps.front().channels * g.groups,
-                dest = sweeps.front().filters * g.groups * sweeps.front().dest_plane;
+  const int64_t planes = sweeps.front().channels * g.groups;
   const int64_t images = images_at_once<T>(g, planes * p.plane());
   T* const packed = static_cast<T*>(workspace);
   T* const copies = packed + round_up(g.out_channels * g.filter_size(), 16);
@@ -298,7 +309,7 @@ void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in,
     copy_planes(p, count * planes, in + n * planes * p.rows * p.cols, copies);
     const T* weights = g.is_prepared ? w : packed;
     for (const Sweep& s : sweeps) {
-      run_sweep(s, count * g.groups, g.groups, copies, weights, epilogue.at(0, n * dest), out + n * dest);
+      run(s, n, count, copies, weights);
       weights += g.groups * s.packed_values();
     }
   }
@@ -306,12 +317,36 @@ void run(const Conv2dGeometry& g, const std::vector<Sweep>& sweeps, const T* in,
 
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
-  run<T>(g, {forward_sweep(g)}, x, w, epilogue, y, workspace);
+  const int64_t image = g.out_channels * g.output_plane();
+  const Sweep sweep = forward_sweep(g);
+  for_each_sweep(g, std::span(&sweep, 1), x, w, workspace,
+                 [&](const Sweep& s, int64_t n, int64_t count, const T* padded, const T* packed) {
+                   run_sweep(s, count * g.groups, g.groups, padded, packed, epilogue.at(0, n * image), y + n * image);
+                 });
+}
+
+template <class T>
+void forward_pooled(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
+                    uint8_t* switches, void* workspace) {
+  const Sweep sweep = forward_sweep(g);
+  T* const sums = static_cast<T*>(workspace) + sweep_values<T>(g, g.in_channels, sweep.source);
+  const int64_t image = g.out_channels * (g.h.output / 2) * (g.w.output / 2);
+  for_each_sweep(g, std::span(&sweep, 1), x, w, workspace,
+                 [&](const Sweep& s, int64_t n, int64_t count, const T* padded, const T* packed) {
+                   const auto run = switches ? run_pooled_sweep<true, T> : run_pooled_sweep<false, T>;
+                   run(s, count * g.groups, g.groups, padded, packed, epilogue, y + n * image,
+                       switches ? switches + n * image : nullptr, sums, g.threads);
+                 });
 }
 
 template <class T>
 void backward_input(const Conv2dGeometry& g, const T* gy, const T* w, T* gx, void* workspace) {
-  run<T>(g, input_sweeps(g), gy, w, {}, gx, workspace);
+  const int64_t image = g.in_channels * g.input_plane();
+  const std::vector<Sweep> sweeps = input_sweeps(g);
+  for_each_sweep(g, std::span(sweeps), gy, w, workspace,
+                 [&](const Sweep& s, int64_t n, int64_t count, const T* padded, const T* packed) {
+                   run_sweep(s, count * g.groups, g.groups, padded, packed, {}, gx + n * image);
+                 });
 }
 
 template <class T>
@@ -354,7 +389,7 @@ void backward_weight(const Conv2dGeometry& g, const T* x, const T* gy, T* gw, vo
 
 template <class T>
 constexpr DirectConv2d<T> kTable{{"direct", accepts, cost, workspace_bytes<T>, prepared_values, prepare<T>, forward<T>,
-                                  backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>}};
+                                  backward_input<T>, backward_weight<T>, conv2d_bias_gradient<T>, forward_pooled<T>}};
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // Convolution, ReLU and 2x2 max pooling as one operation of the tape: the map between them is never written.
 #include "autograd.h"
 #include "kernels.h"
-#include "ops/conv2d/blocked.h"
+#include "ops/conv2d/hidden.h"
 #include "ops/max_pool2d.h"
 #include "ops/unary.h"
 #include "tensor_impl.h"
@@ -16,17 +16,16 @@ PoolAxis halved(int64_t length) { return {{.input = length, .kernel = 2, .stride
 
 Tensor conv2d_relu_pooled(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   constexpr const char* kOp = "conv2d";
-  const auto conv = x.defined() ? find_blocked_conv(x, x.shape(), weight, bias, options) : std::nullopt;
-  if (!conv) return {};
+  const auto conv = x.defined() ? find_hidden_conv(x, x.shape(), weight, bias, options) : std::nullopt;
+  if (!conv || !conv->pools) return {};
   Conv2dGeometry g = conv->geometry;
-  g.is_prepared = false;                                      // for the backward passes
-  if (g.h.output % 2 != 0 || g.w.output % 2 != 0) return {};  // pooling may round either way
+  g.is_prepared = false;  // for the backward passes
   Tensor y = empty_like(x, {g.batch, g.out_channels, g.h.output / 2, g.w.output / 2});
   const auto switches = std::make_shared<Storage>(static_cast<size_t>(y.numel()), x.device());
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     const BlockedPass pass{.pools = true, .switches = static_cast<uint8_t*>(switches->data())};
-    run_blocked_conv<T>(*conv, pass, x.data<T>(), weight, bias, {.relu = true}, y.data<T>());
+    run_hidden_conv<T>(*conv, pass, x.data<T>(), weight, bias, {.relu = true}, y.data<T>());
   });
   const auto needs = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
   const bool need_x = needs(x), need_w = needs(weight), need_b = needs(bias);

@@ -11,14 +11,19 @@ ConvSequence::ConvSequence(const Tensor& x) : x_(x) {}
 ConvSequence::Taken ConvSequence::append(const Tensor& weight, const Tensor& bias, const ConvOptions& options,
                                          const ConvFusion& fusion, bool pools) {
   if (!x_.defined() || fusion.residual.defined() || grad_needed({&x_, &weight, &bias})) return Taken::kNothing;
-  const auto conv = find_blocked_conv(x_, links_.empty() ? x_.shape() : links_.back().output, weight, bias, options);
+  const auto conv = find_hidden_conv(x_, links_.empty() ? x_.shape() : links_.back().output, weight, bias, options);
   if (!conv) return Taken::kNothing;
   const Conv2dGeometry& g = conv->geometry;
-  const BlockedShape wanted = dispatch_floating(x_.dtype(), [&](auto t) {
-    return kernels<BlockedConv2dKernels<decltype(t)>>(x_.device()).reads(g, conv->small);
-  });
-  if (!links_.empty() && wanted.lanes == 0) return Taken::kNothing;
-  pools = pools && g.h.output % 2 == 0 && g.w.output % 2 == 0;  // else pooling may round either way
+  pools = pools && conv->pools;
+  BlockedShape wanted;
+  if (conv->takes_blocks()) {
+    wanted = dispatch_floating(x_.dtype(), [&](auto t) {
+      return kernels<BlockedConv2dKernels<decltype(t)>>(x_.device()).reads(g, conv->is_small_winograd());
+    });
+  }
+  const bool fits =
+      links_.empty() ? pools || conv->takes_blocks() : links_.back().conv.takes_blocks() && wanted.lanes > 0;
+  if (!fits) return Taken::kNothing;
   const int64_t factor = pools ? 2 : 1;
   links_.push_back({*conv, wanted, weight, bias, fusion, pools,
                     Shape{g.batch, g.out_channels, g.h.output / factor, g.w.output / factor}});
@@ -35,8 +40,8 @@ Tensor ConvSequence::run() const {
     Tensor to = empty_like(x_, shape);
     dispatch_floating(x_.dtype(), [&](auto t) {
       using T = decltype(t);
-      run_blocked_conv<T>(link.conv, pass, std::as_const(y).data<T>(), link.weight, link.bias, link.fusion,
-                          to.data<T>());
+      run_hidden_conv<T>(link.conv, pass, std::as_const(y).data<T>(), link.weight, link.bias, link.fusion,
+                         to.data<T>());
     });
     y = to;
   }

@@ -1,10 +1,10 @@
-// Convolutions of which nobody sees more than the last one's output: those that can hand on blocks of channels do, and
-// pool what they compute.
+// Convolutions of which nobody sees more than the last one's output: those that can pool what they compute do, and hand
+// on blocks of channels.
 #pragma once
 
 #include <vector>
 
-#include "ops/conv2d/blocked.h"
+#include "ops/conv2d/hidden.h"
 
 namespace cnnx {
 
@@ -13,8 +13,8 @@ class ConvSequence {
   explicit ConvSequence(const Tensor& x);
 
   enum class Taken : unsigned char { kNothing, kConv, kConvAndPool };
-  /// Takes one more convolution and, if `pools`, 2x2 max pooling with stride 2 behind it. Nothing if it is not right
-  /// for what comes before, would be recorded, or if its algorithm cannot hand on blocks.
+  /// Takes one more convolution and, if `pools`, 2x2 max pooling with stride 2 behind it. Nothing if it would be
+  /// recorded, is not right for what comes before, or if its algorithm can neither pool nor hand on blocks.
   Taken append(const Tensor& weight, const Tensor& bias, const ConvOptions& options, const ConvFusion& fusion,
                bool pools);
   /// Whether it does more at once than its convolutions could one by one.
@@ -23,7 +23,7 @@ class ConvSequence {
 
  private:
   struct Link {
-    BlockedConv conv;
+    HiddenConv conv;
     BlockedShape wanted;  // of its input, if it is blocks
     Tensor weight, bias;
     ConvFusion fusion;

@@ -7,6 +7,7 @@
 
 #include "ops/conv2d/epilogue.h"
 #include "ops/conv2d/padded.h"
+#include "ops/max_pool_2x2.h"
 #include "ops/simd.h"
 #include "parallel.h"
 #include "rounding.h"
@@ -48,9 +49,9 @@ void pack_panel(const Sweep& s, const T* w, int64_t panel, T* packed) {
   }
 }
 
-/// out (kFilters, kVectors * lanes) for outputs from x on. `a` is a packed panel.
+/// out (kFilters, kVectors * lanes), whose rows are `ld` apart, for outputs from x on. `a` is a packed panel.
 template <class T, int kFilters, int kVectors>
-void sweep_tile(const Sweep& s, const T* a, const T* x, T* out) {
+void sweep_tile(const Sweep& s, const T* a, const T* x, T* out, int64_t ld) {
   Vector<T> acc[kFilters][kVectors] = {};
   const int64_t plane = s.source.plane();
   const int64_t* const taps = s.taps.data();
@@ -67,20 +68,23 @@ void sweep_tile(const Sweep& s, const T* a, const T* x, T* out) {
     }
   }
   for (int k = 0; k < kFilters; ++k) {
-    for (int v = 0; v < kVectors; ++v) store(acc[k][v], out + (k * kVectors + v) * kLanes<T>);
+    for (int v = 0; v < kVectors; ++v) store(acc[k][v], out + k * ld + v * kLanes<T>);
   }
 }
 
 template <class T>
-using TileFn = void (*)(const Sweep&, const T*, const T*, T*);
+using TileFn = void (*)(const Sweep&, const T*, const T*, T*, int64_t);
 
 template <class T, int... kIndex>
 constexpr std::array<TileFn<T>, sizeof...(kIndex)> make_tiles(std::integer_sequence<int, kIndex...>) {
   return {sweep_tile<T, kIndex / kTileVectors + 1, kIndex % kTileVectors + 1>...};
 }
-/// By (filters - 1) * kTileVectors + vectors - 1.
+/// That of so many filters and vectors.
 template <class T>
-constexpr auto kTiles = make_tiles<T>(std::make_integer_sequence<int, kTileFilters * kTileVectors>());
+TileFn<T> tile_of(int64_t filters, int64_t vectors) {
+  static constexpr auto kTiles = make_tiles<T>(std::make_integer_sequence<int, kTileFilters * kTileVectors>());
+  return kTiles[static_cast<size_t>((filters - 1) * kTileVectors + vectors - 1)];
+}
 
 /// Writes the outputs [begin, end) of `width` filters from a tile, whose rows have `ld` values, to their planes. The
 /// epilogue, that of these filters, is only for outputs that lie next to each other.
@@ -137,9 +141,67 @@ void run_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, c
         const ConvEpilogue<T> e = epilogue.at(group * s.filters + k, dest);
         for (int64_t p = chunk * chunk_length; p < std::min(positions, (chunk + 1) * chunk_length); p += kBlock) {
           const int64_t end = std::min(positions, p + kBlock), vectors = ceil_div(end - p, kLanes<T>);
-          kTiles<T>[static_cast<size_t>((width - 1) * kTileVectors + vectors - 1)](s, a, x + p, tile);
-          store_tile(s, p, end, width, tile, vectors * kLanes<T>, e, out + dest);
+          tile_of<T>(width, vectors)(s, a, x + p, tile, kBlock);
+          store_tile(s, p, end, width, tile, kBlock, e, out + dest);
         }
+      }
+    }
+  });
+}
+
+/// How run_pooled_sweep() cuts a map: bands of whole rows of windows, whose sums lie in memory of the thread's own.
+template <class T>
+struct PooledBands {
+  PooledBands(int64_t all_rows, int64_t pitch) {
+    const int64_t most = std::max<int64_t>(2, kLongestBand / pitch);
+    rows = round_up(ceil_div(all_rows, ceil_div(all_rows, most)), 2);
+    count = ceil_div(all_rows, rows);
+    // Vectors of sums, and what pooling reads behind a row.
+    sum_step = round_up(rows * pitch, kLanes<T>) + 2 * kLanes<T>;
+  }
+  static constexpr int64_t kLongestBand = 1 << 10;
+
+  int64_t rows, count;  // `rows` is even
+  int64_t sum_step;     // from one filter's sums to the next one's
+  int64_t values() const { return kTileFilters * sum_step; }
+};
+
+/// run_sweep() and 2x2 max pooling, of outputs with row_step == cols, in whole planes. `sums` has room for the bands of
+/// `slots` threads.
+template <bool kSwitches, class T>
+void run_pooled_sweep(const Sweep& s, int64_t units, int64_t groups, const T* padded, const T* packed,
+                      const ConvEpilogue<T>& epilogue, T* out, uint8_t* switches, T* sums, int slots) {
+  constexpr int64_t kBlock = kTileVectors * kLanes<T>;
+  constexpr double kWorthwhile = 1 << 20;  // multiply-adds that pay for waking a thread
+  const PooledBands<T> bands(s.rows, s.source.pitch);
+  const int64_t panels = s.panels(), depth = s.channels * static_cast<int64_t>(s.taps.size()), pitch = s.source.pitch;
+  const int64_t cols = s.cols / 2, plane = s.rows / 2 * cols, tasks = units * panels * bands.count;
+  const double cost = static_cast<double>(units * s.filters) * static_cast<double>(s.positions() * depth);
+  parallel_slots(tasks, cost < kWorthwhile ? 1 : slots, [&](int64_t task, int slot) {
+    const int64_t band = task % bands.count, panel = task / bands.count % panels, unit = task / bands.count / panels,
+                  group = unit % groups;
+    const int64_t k = panel * kTileFilters, width = std::min<int64_t>(kTileFilters, s.filters - k);
+    const int64_t first = band * bands.rows, rows = std::min(bands.rows, s.rows - first);
+    const T* const x = padded + unit * s.channels * s.source.plane() + first * pitch;
+    const T* const a = packed + group * s.packed_values() + k * depth;
+    T* const own = sums + slot * bands.values();
+    const int64_t positions = (rows - 1) * pitch + s.cols;
+    for (int64_t p = 0; p < positions; p += kBlock) {
+      const int64_t vectors = std::min<int64_t>(kTileVectors, ceil_div(positions - p, kLanes<T>));
+      tile_of<T>(width, vectors)(s, a, x + p, own + p, bands.sum_step);
+    }
+    // A row is written in whole vectors where what lies behind it is written later.
+    const int64_t to = (unit * s.filters + k) * plane + first / 2 * cols, reach = round_up(cols, kLanes<T>);
+    const int64_t last = bands.count > 1 ? 0 : to + width * plane;
+    for (int64_t i = 0; i < width; ++i) {
+      T* const from = own + i * bands.sum_step;
+      FilterEpilogue<T>(epilogue, group * s.filters + k + i).write(from, positions, 0, from);
+      const int64_t end = std::max(last, to + i * plane + rows / 2 * cols);
+      for (int64_t row = 0; row < rows / 2; ++row) {
+        const int64_t at = to + i * plane + row * cols;
+        const T* const top = from + 2 * row * pitch;
+        pool_row_2x2<kSwitches>(cols, top, top + pitch, out + at, kSwitches ? switches + at : nullptr,
+                                at + reach <= end);
       }
     }
   });

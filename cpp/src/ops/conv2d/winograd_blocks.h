@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/conv2d/blocked.h"
+#include "ops/conv2d/lane_epilogue.h"
 #include "ops/conv2d/winograd_tiles.h"
 
 namespace cnnx::CNNX_ISA::winograd {
@@ -35,42 +36,6 @@ void transform_blocks(const Tiling& t, const T* blocks, int64_t begin, int64_t e
     }
   }
 }
-
-/// The epilogue of as many filters as a vector has lanes.
-template <class T>
-class LaneEpilogue {
- public:
-  LaneEpilogue(const ConvEpilogue<T>& e, int64_t lanes) : relu_(e.relu) {
-    for (int64_t k = 0; k < lanes; ++k) {
-      scale_[k] = e.scale ? e.scale[k] : T(1);
-      shift_[k] = e.shift ? e.shift[k] : T(0);
-    }
-  }
-  Vector<T> operator()(const T* sums) const {
-    const Vector<T> value = load(sums) * scale_ + shift_;
-    return relu_ ? (value < T(0) ? Vector<T>{} : value) : value;  // NaN stays
-  }
-
- private:
-  Vector<T> scale_ = {}, shift_ = {};
-  bool relu_;
-};
-
-/// The largest of 2x2 pixels that are `row` and `col` values apart, or the last NaN, and which one it is.
-template <class T>
-struct PooledPixel {
-  PooledPixel(const T* pixel, int64_t row, int64_t col, const LaneEpilogue<T>& epilogue) : best(epilogue(pixel)) {
-    T tap = 1;
-    for (const T* const other : {pixel + col, pixel + row, pixel + row + col}) {
-      const Vector<T> value = epilogue(other);
-      const Integers<T> wins = (value > best) | (value != value);
-      best = wins ? value : best;
-      winner = wins ? Vector<T>{} + tap : winner;
-      tap += 1;
-    }
-  }
-  Vector<T> best, winner = {};
-};
 
 /// What becomes of a tile's outputs.
 enum class TileUse : unsigned char { kPlain, kPooled, kPooledWithSwitches };
@@ -146,11 +111,7 @@ void pixels_to_bytes(const Tiling& t, const Region& r, const T* pixels, int64_t 
     for_each_pixel<T>(r, count, y, x, [&](int64_t l, int64_t pixel) { block[l] = load(pixels + pixel * kLanes<T>); });
     transpose<T>(block);
     uint8_t* const to = planes + image * t.image_step + offset;
-    for (int64_t k = 0; k < lanes; ++k) {
-      const auto numbers = __builtin_convertvector(block[k], Integers<T>);
-      const auto bytes = __builtin_convertvector(numbers, typename VectorOf<uint8_t, kLanes<T>>::type);
-      std::memcpy(to + k * t.plane(), &bytes, static_cast<size_t>(count));
-    }
+    for (int64_t k = 0; k < lanes; ++k) store_bytes<T>(block[k], count, to + k * t.plane());
   });
 }
 

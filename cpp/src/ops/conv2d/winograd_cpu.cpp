@@ -89,7 +89,11 @@ constexpr Conv2dKernels<T> make_table(const char* name) {
       [](G g, const T* x, const T* gy, T* gw, void* workspace) {
         Forms::call(g, [&](auto form) { winograd::backward_weight<decltype(form)>(g, x, gy, gw, workspace); });
       },
-      conv2d_bias_gradient<T>};
+      conv2d_bias_gradient<T>,
+      [](G g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, uint8_t* switches, void* workspace) {
+        Forms::call(
+            g, [&](auto form) { winograd::forward_pooled<decltype(form)>(g, x, w, epilogue, y, switches, workspace); });
+      }};
 }
 
 template <class T, class F>

@@ -316,10 +316,13 @@ void run(const Conv2dGeometry& g, const Problem& p, const BlockedPass& pass, con
   const Cut<Form, T> cut(p, g.threads, g.is_prepared);
   const int64_t weights = g.is_prepared ? filter_values<Form, T>(p) : p.filters * p.channels * Form::kTaps;
   const T* const last = in + p.in.images * p.in.image_step;
+  const int64_t written = pass.pools ? pooled(p.out).plane() : p.out.plane();
   for (int64_t group = 0; group < g.groups; ++group) {
     const int64_t first = group * p.filters;
-    const ConvEpilogue<T> own = epilogue.at(first, first * p.out.plane());
-    GroupRun<Form, T>(p, cut, pass, own, out + first * p.out.plane(), static_cast<T*>(workspace))
+    BlockedPass own = pass;
+    if (own.switches) own.switches += first * written;
+    GroupRun<Form, T>(p, cut, own, epilogue.at(first, first * p.out.plane()), out + first * written,
+                      static_cast<T*>(workspace))
         .run(in + group * p.channels * p.in.plane(), last, w + group * weights);
   }
 }
@@ -341,6 +344,13 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
 template <class Form, class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   run<Form>(g, forward_problem<Form>(g), BlockedPass(), x, w, epilogue, y, workspace);
+}
+
+template <class Form, class T>
+void forward_pooled(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
+                    uint8_t* switches, void* workspace) {
+  const BlockedPass pass{.pools = true, .switches = switches};
+  run<Form>(g, forward_problem<Form>(g), pass, x, w, epilogue, y, workspace);
 }
 
 template <class Form, class T>
