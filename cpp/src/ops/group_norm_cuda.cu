@@ -34,6 +34,9 @@ struct Rows {
   Rows(const GroupNormGeometry& g, const T* values, const T* means, const T* variances, const T* weights)
       : length(std::max<int64_t>(1, g.row_values())),
         plane(std::max<int64_t>(1, g.plane)),
+        per_row(length),
+        per_plane(plane),
+        per_image(g.groups),
         groups(g.groups),
         channels(g.channels),
         eps(static_cast<T>(g.eps)),
@@ -42,17 +45,19 @@ struct Rows {
         var(variances),
         w(weights) {}
 
-  int64_t length, plane, groups, channels;
+  int64_t length, plane;
+  WideDivisor per_row, per_plane, per_image;  // values, values and rows
+  int64_t groups, channels;
   T eps;
   const T *x, *mean, *var, *w;  // w may be null: ones
 
   __device__ int64_t weight_of(int64_t i) const {
-    const int64_t row = i / length;
-    return row % groups * channels + (i - row * length) / plane;
+    const int64_t row = per_row.divide(i), group = row - per_image.divide(row) * groups;
+    return group * channels + per_plane.divide(i - row * length);
   }
   __device__ T deviation(int64_t row) const { return T(1) / std::sqrt(var[row] + eps); }
   __device__ T normalized(int64_t i) const {
-    const int64_t row = i / length;
+    const int64_t row = per_row.divide(i);
     return (x[i] - mean[row]) * deviation(row);
   }
   __device__ T weight(int64_t i) const { return w ? w[weight_of(i)] : T(1); }
@@ -120,7 +125,7 @@ void backward(const GroupNormGeometry& g, const T* x, const T* mean, const T* va
     T* const means = static_cast<T*>(workspace);
     launch(row_means<T>, dim3(static_cast<unsigned>(g.rows())), dim3(kThreads), 0, rows, gy, means);
     for_each(g.rows() * g.row_values(), [=] __device__(int64_t i) {
-      const int64_t row = i / rows.length;
+      const int64_t row = rows.per_row.divide(i);
       gx[i] = rows.deviation(row) * (gy[i] * rows.weight(i) - means[2 * row] - rows.normalized(i) * means[2 * row + 1]);
     });
   }

@@ -14,16 +14,23 @@ struct Window {
   explicit Window(const LrnGeometry& g)
       : plane(std::max<int64_t>(1, g.plane)),
         channels(g.channels),
+        per_plane(plane),
+        per_image(channels),
         before(g.size / 2),
         behind((g.size - 1) / 2),
         factor(static_cast<T>(g.alpha / static_cast<double>(g.size))),
         k(static_cast<T>(g.k)),
         beta(static_cast<T>(g.beta)) {}
 
-  int64_t plane, channels, before, behind;
+  int64_t plane, channels;
+  WideDivisor per_plane, per_image;  // values and planes
+  int64_t before, behind;
   T factor, k, beta;
 
-  __device__ int64_t channel(int64_t i) const { return i / plane % channels; }
+  __device__ int64_t channel(int64_t i) const {
+    const int64_t row = per_plane.divide(i);
+    return row - per_image.divide(row) * channels;
+  }
   /// Calls fn(value's place) for the channels [c - down, c + up] of place i, which is in channel c.
   template <class F>
   __device__ void for_each_channel(int64_t i, int64_t c, int64_t down, int64_t up, const F& fn) const {

@@ -121,16 +121,18 @@ void extreme(const ReduceGeometry& g, int sign, const T* x, T* y, int64_t* index
 
 template <class T>
 void repeat(const ReduceGeometry& g, const T* x, T* y) {
+  const WideDivisor length(g.length), inner(g.inner);
   for_each(g.outer * g.length * g.inner, [=] __device__(int64_t i) {
-    const int64_t row = i / g.inner;
-    y[i] = x[row / g.length * g.inner + (i - row * g.inner)];
+    const int64_t row = inner.divide(i);
+    y[i] = x[length.divide(row) * g.inner + (i - row * g.inner)];
   });
 }
 
 template <class T>
 void scatter(const ReduceGeometry& g, const T* gy, const int64_t* index, T* gx) {
+  const WideDivisor length(g.length), inner(g.inner);
   for_each(g.outer * g.length * g.inner, [=] __device__(int64_t i) {
-    const int64_t row = i / g.inner, outer = row / g.length, at = outer * g.inner + (i - row * g.inner);
+    const int64_t row = inner.divide(i), outer = length.divide(row), at = outer * g.inner + (i - row * g.inner);
     gx[i] = index[at] == row - outer * g.length ? gy[at] : T(0);
   });
 }

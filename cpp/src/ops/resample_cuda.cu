@@ -50,8 +50,10 @@ template <class T>
 void forward(const ResampleGeometry<T>& g, const T* x, T* y, void*) {
   const ForwardAxis<T> rows(g.h), columns(g.w);
   const ResampleAxis<T> h = rows.axis, w = columns.axis;
+  const WideDivisor height(h.output), width(w.output);
   for_each(g.planes * h.output * w.output, [=] __device__(int64_t i) {
-    const int64_t row = i / w.output, ow = i - row * w.output, plane = row / h.output, oh = row - plane * h.output;
+    const int64_t row = width.divide(i), ow = i - row * w.output, plane = height.divide(row),
+                  oh = row - plane * h.output;
     const T* const image = x + plane * h.input * w.input;
     if (!w.weight) {
       y[i] = image[h.first[oh] * w.input + w.first[ow]];
@@ -66,8 +68,9 @@ template <class T>
 void backward(const ResampleGeometry<T>& g, const T* gy, T* gx, void*) {
   const BackwardAxis<T> rows(g.h), columns(g.w);
   const ResampleAxis<T> h = rows.axis, w = columns.axis;
+  const WideDivisor height(h.input), width(w.input);
   for_each(g.planes * h.input * w.input, [=] __device__(int64_t i) {
-    const int64_t row = i / w.input, iw = i - row * w.input, plane = row / h.input, ih = row - plane * h.input;
+    const int64_t row = width.divide(i), iw = i - row * w.input, plane = height.divide(row), ih = row - plane * h.input;
     T total = 0;
     for (int64_t k = h.offsets[ih]; k < h.offsets[ih + 1]; ++k) {
       const T* const from = gy + (plane * h.output + h.outputs[k]) * w.output;
