@@ -293,6 +293,16 @@ def test_a_sequence_tells_which_of_its_layers_does_not_fit():
         net(cnnx.randn(1, 3, 32, 32))
 
 
+def test_a_weight_of_no_axes_before_batch_normalization_is_the_convolutions_error():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3), cnnx.BatchNorm2d(16)).eval()
+    net[0].weight = cnnx.Parameter(cnnx.tensor(1.0))
+    with (
+        cnnx.no_grad(),
+        pytest.raises(ValueError, match=r"expected a weight of shape.*got shape \(\); at 0 \(Conv2d\)"),
+    ):
+        net(cnnx.randn(1, 3, 32, 32))
+
+
 def test_what_python_overrides_is_called():
     class Doubling(cnnx.ReLU):
         def forward(self, x):

@@ -36,8 +36,9 @@ struct Stage {
   bool is_recorded(const Tensor& x) const { return grad_needed({&x, &weight, &bias}); }
   /// Whether a scale and its shift fit the convolution and no gradient would have to pass through them.
   bool takes_affine(const Tensor& x, const Tensor& of) const {
-    return of.defined() && weight.defined() && x.defined() && of.shape() == Shape{weight.size(0)} &&
-           of.dtype() == weight.dtype() && of.device() == weight.device() && !is_recorded(x);
+    return of.defined() && weight.defined() && weight.rank() == 4 && x.defined() &&
+           of.shape() == Shape{weight.size(0)} && of.dtype() == weight.dtype() && of.device() == weight.device() &&
+           !is_recorded(x);
   }
 };
 
