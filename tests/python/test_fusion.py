@@ -276,6 +276,21 @@ def test_pooling_in_a_sequence_obeys_the_fit():
                     np.testing.assert_array_equal(net(x).numpy(), expected)
 
 
+def test_sequences_write_no_wide_border():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 64, 3, padding=1), cnnx.ReLU(), cnnx.Conv2d(64, 4, 3, padding=200))
+    cnnx.set_conv_algorithm("winograd")
+    x = cnnx.randn(1, 3, 16, 16)
+    with cnnx.no_grad():
+        net(x)
+        peaks = []
+        for run in (net, lambda x: _one_by_one(net, x)):
+            cnnx.memory.reset_peak()
+            before = cnnx.memory.current()
+            run(x)
+            peaks.append(cnnx.memory.peak() - before)
+    assert peaks[0] <= peaks[1]
+
+
 @pytest.mark.parametrize("padding", [2**29, 2**31 - 648])
 def test_sequences_with_endless_padding_raise(padding):
     cnnx.set_conv_algorithm("winograd")
