@@ -289,6 +289,18 @@ time.sleep(0.2)
         assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("work", ["cnnx.zeros(2).numpy()", "cnnx.tensor([1.0])"])
+def test_python_ends_while_a_daemon_thread_imports_numpy(work):
+    code = f"""
+import threading, time, cnnx
+threading.Thread(target=lambda: {work}, daemon=True).start()
+time.sleep(0.03)
+"""
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
 # ---- The GIL
 
 
