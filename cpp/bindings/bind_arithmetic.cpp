@@ -19,7 +19,7 @@ Tensor operand(const Tensor& x, py::handle other) {
   if (PyFloat_Check(other.ptr())) {
     return full({}, other.cast<double>(), {is_floating(x.dtype()) ? x.dtype() : DType::kFloat32, x.device()});
   }
-  if (py::isinstance<py::array>(other) || py::hasattr(other, "__array__")) {
+  if (py::hasattr(other, "__array__")) {
     const Tensor y = tensor_from_array(as_array(other), std::nullopt);
     return without_gil([&] { return y.to(x.device()); });
   }

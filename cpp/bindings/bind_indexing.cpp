@@ -81,12 +81,13 @@ Tensor get_item(const Tensor& x, const py::object& key) {
 
 /// The key with arrays in the place of tensors, of which NumPy would take those of one number for an integer and those
 /// of none for row numbers.
-py::object with_arrays(py::handle key) {
-  if (!PyTuple_Check(key.ptr())) {
-    return py::hasattr(key, "__array__") ? py::object(as_array(key)) : py::reinterpret_borrow<py::object>(key);
-  }
+py::object with_arrays(const py::object& key) {
+  const auto array_or_same = [](const py::object& entry) {
+    return py::hasattr(entry, "__array__") ? py::object(as_array(entry)) : entry;
+  };
+  if (!PyTuple_Check(key.ptr())) return array_or_same(key);
   py::list entries;
-  for (const py::handle entry : py::reinterpret_borrow<py::tuple>(key)) entries.append(with_arrays(entry));
+  for (const py::handle entry : key) entries.append(array_or_same(py::reinterpret_borrow<py::object>(entry)));
   return py::tuple(entries);
 }
 

@@ -4,7 +4,8 @@
 namespace cnnx::bindings {
 namespace {
 
-/// What is called of NumPy, looked up once: an import takes a lock that a forked child may find taken for ever.
+/// What is called of NumPy, looked up once: an import takes a lock that a forked child may find taken for ever. Python
+/// may end during the import.
 struct NumPy {
   py::object asarray, ascontiguousarray, flatnonzero;
 };
@@ -12,13 +13,14 @@ const NumPy& numpy() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<NumPy> storage;
   return storage
       .call_once_and_store_result([] {
-        const auto module = py::module_::import("numpy");
+        const auto module = until_exit([] { return py::module_::import("numpy"); });
         return NumPy{module.attr("asarray"), module.attr("ascontiguousarray"), module.attr("flatnonzero")};
       })
       .get_stored();
 }
 
 py::dtype numpy_dtype(DType dtype) {
+  numpy();  // else pybind11 imports it, and does not survive the end of Python meanwhile
   switch (dtype) {
     case DType::kBool: return py::dtype::of<bool>();
     case DType::kInt64: return py::dtype::of<int64_t>();

@@ -289,6 +289,21 @@ def test_pooling_in_a_sequence_obeys_the_fit():
                     np.testing.assert_array_equal(net(x).numpy(), expected)
 
 
+def test_sequences_write_no_wide_border():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 64, 3, padding=1), cnnx.ReLU(), cnnx.Conv2d(64, 4, 3, padding=200))
+    cnnx.set_conv_algorithm("winograd")
+    x = cnnx.randn(1, 3, 16, 16)
+    with cnnx.no_grad():
+        net(x)
+        peaks = []
+        for run in (net, lambda x: _one_by_one(net, x)):
+            cnnx.memory.reset_peak()
+            before = cnnx.memory.current()
+            run(x)
+            peaks.append(cnnx.memory.peak() - before)
+    assert peaks[0] <= peaks[1]
+
+
 @pytest.mark.parametrize("padding", [2**29, 2**31 - 648])
 def test_sequences_with_endless_padding_raise(padding):
     cnnx.set_conv_algorithm("winograd")
@@ -303,6 +318,16 @@ def test_sequences_with_endless_padding_raise(padding):
 def test_a_sequence_tells_which_of_its_layers_does_not_fit():
     net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3), cnnx.ReLU(), cnnx.Conv2d(16, 16, 3), cnnx.Conv2d(8, 16, 3))
     with cnnx.no_grad(), pytest.raises(ValueError, match=r"(?s)expected 8 input channels.*3 \(Conv2d\)"):
+        net(cnnx.randn(1, 3, 32, 32))
+
+
+def test_a_weight_of_no_axes_before_batch_normalization_is_the_convolutions_error():
+    net = cnnx.Sequential(cnnx.Conv2d(3, 16, 3), cnnx.BatchNorm2d(16)).eval()
+    net[0].weight = cnnx.Parameter(cnnx.tensor(1.0))
+    with (
+        cnnx.no_grad(),
+        pytest.raises(ValueError, match=r"expected a weight of shape.*got shape \(\); at 0 \(Conv2d\)"),
+    ):
         net(cnnx.randn(1, 3, 32, 32))
 
 

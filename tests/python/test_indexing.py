@@ -268,6 +268,14 @@ def test_writes_by_tensors_of_one_number_or_none():
     empty[cnnx.zeros(0, 2, dtype="bool")] = np.ones((0, 7))
 
 
+def test_endlessly_nested_tuples_are_no_index_to_write_to():
+    key = ()
+    for _ in range(300_000):
+        key = (key,)
+    with pytest.raises(ValueError, match="exceed the maximum number of dim"):
+        cnnx.zeros(2, 2)[key] = 1.0
+
+
 def test_writes_that_would_lose_a_gradient_are_refused():
     leaf = cnnx.ones(2, 2, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"\[setitem\] a leaf that requires a gradient cannot be written in place"):

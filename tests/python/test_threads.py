@@ -209,6 +209,37 @@ def test_walks_over_modules_that_change_meanwhile(name, tmp_path):
         thread.join()
 
 
+def test_weights_assigned_while_a_model_runs():
+    """Batch normalization of 8 channels becomes part of a convolution with 8 filters, never of one with 64."""
+    model = cnnx.Sequential(cnnx.Conv2d(4, 8, 3, bias=False), cnnx.BatchNorm2d(8)).eval()
+    conv, x, end = model[0], cnnx.randn(1, 4, 6, 6), time.time() + 1
+    weights = [cnnx.Parameter(cnnx.ones(filters, 4, 3, 3)) for filters in (8, 64)]
+    channels = set()
+
+    def assign():
+        while time.time() < end:
+            for weight in weights:
+                conv.weight = weight
+
+    def run():
+        with cnnx.no_grad():
+            while time.time() < end:
+                with contextlib.suppress(ValueError):
+                    channels.add(model(x).shape[1])
+
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work) for work in (run, run, run, run, assign, assign)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(previous)
+    assert channels <= {8}
+
+
 def test_threads_write_rows_of_one_tensor():
     for _ in range(50):
         x = cnnx.zeros(8, 400)
@@ -252,6 +283,18 @@ def run():
 for _ in range(2):
     threading.Thread(target=run, daemon=True).start()
 time.sleep(0.2)
+"""
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("work", ["cnnx.zeros(2).numpy()", "cnnx.tensor([1.0])"])
+def test_python_ends_while_a_daemon_thread_imports_numpy(work):
+    code = f"""
+import threading, time, cnnx
+threading.Thread(target=lambda: {work}, daemon=True).start()
+time.sleep(0.03)
 """
     for _ in range(3):
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

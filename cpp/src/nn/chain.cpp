@@ -24,6 +24,7 @@ Layer* exactly(Module& module) {
 /// Neighbours that run in one pass: a convolution, or a batch normalization, or any one module.
 struct Stage {
   Conv2d* conv = nullptr;
+  Tensor weight, bias;          // the convolution's, read once: other threads may replace them
   BatchNorm2d* norm = nullptr;  // that is not part of a convolution
   Tensor scale, shift;          // that is
   bool relu = false;
@@ -31,30 +32,25 @@ struct Stage {
   size_t length = 1;
 
   bool takes_residual() const { return (conv || norm) && !relu; }
+  /// Whether the tape will record the convolution.
+  bool is_recorded(const Tensor& x) const { return grad_needed({&x, &weight, &bias}); }
+  /// Whether a scale and its shift fit the convolution and no gradient would have to pass through them.
+  bool takes_affine(const Tensor& x, const Tensor& of) const {
+    return of.defined() && weight.defined() && weight.rank() == 4 && x.defined() &&
+           of.shape() == Shape{weight.size(0)} && of.dtype() == weight.dtype() && of.device() == weight.device() &&
+           !is_recorded(x);
+  }
 };
-
-/// Whether the tape will record the convolution.
-bool is_recorded(const Conv2d& conv, const Tensor& x) {
-  const Tensor weight = conv.weight(), bias = conv.bias();
-  return grad_needed({&x, &weight, &bias});
-}
-
-/// Whether scale and shift fit the convolution and no gradient would have to pass through them.
-bool takes_affine(const Conv2d& conv, const Tensor& x, const Tensor& scale) {
-  const Tensor weight = conv.weight();
-  return scale.defined() && weight.defined() && x.defined() && scale.shape() == Shape{weight.size(0)} &&
-         scale.dtype() == weight.dtype() && scale.device() == weight.device() && !is_recorded(conv, x);
-}
 
 /// The pooling layer behind a convolution and ReLU that is better done before the ReLU, or null. A larger value stays
 /// the larger one, so outputs and gradients are the same; but the tape need not keep what only the ReLU's gradient
 /// would read, and both passes of the ReLU touch a fraction of the values. Where pooling does not shrink the map,
 /// nothing is gained; and a dilated window may miss the image, whose -inf must stay.
-std::shared_ptr<Module> pool_before_relu(const Conv2d& conv, const std::shared_ptr<Module>& next, const Tensor& x) {
+std::shared_ptr<Module> pool_before_relu(const Stage& stage, const std::shared_ptr<Module>& next, const Tensor& x) {
   const MaxPool2d* const pool = next ? exactly<MaxPool2d>(*next) : nullptr;
   if (!pool || pool->args().options.dilation != Pair(1)) return nullptr;
   const Pair stride = pool->args().options.stride.value_or(pool->args().kernel_size);
-  return stride.h * stride.w > 1 && x.defined() && is_recorded(conv, x) ? next : nullptr;
+  return stride.h * stride.w > 1 && x.defined() && stage.is_recorded(x) ? next : nullptr;
 }
 
 /// While somebody watches the calls, every module is one of its own.
@@ -65,10 +61,14 @@ Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   stage.conv = exactly<Conv2d>(*modules[at]);
   stage.norm = exactly<BatchNorm2d>(*modules[at]);
   if (!stage.conv && !stage.norm) return stage;
+  if (stage.conv) {
+    stage.weight = stage.conv->weight();
+    stage.bias = stage.conv->bias();
+  }
   auto* norm = stage.conv && next() ? exactly<BatchNorm2d>(*next()) : nullptr;
   if (norm) {
     auto [scale, shift] = norm->evaluation_affine();
-    if (takes_affine(*stage.conv, x, scale)) {
+    if (stage.takes_affine(x, scale)) {
       stage.scale = std::move(scale);
       stage.shift = std::move(shift);
       ++stage.length;
@@ -76,7 +76,7 @@ Stage stage_at(ModuleSpan modules, size_t at, const Tensor& x) {
   }
   stage.relu = next() && exactly<ReLU>(*next());
   stage.length += stage.relu;
-  if (stage.conv && stage.relu) stage.pool = pool_before_relu(*stage.conv, next(), x);
+  if (stage.conv && stage.relu) stage.pool = pool_before_relu(stage, next(), x);
   stage.length += stage.pool != nullptr;
   return stage;
 }
@@ -94,12 +94,11 @@ Tensor run(const Stage& stage, const std::shared_ptr<Module>& module, const Tens
   if (!stage.conv && !stage.norm) return ModulePtr(module)(x);
   const bool relu = stage.relu || residual.defined();
   if (halves(stage.pool)) {
-    const Conv2d& conv = *stage.conv;
-    if (Tensor y = conv2d_relu_pooled(x, conv.weight(), conv.bias(), conv.conv_options()); y.defined()) return y;
+    if (Tensor y = conv2d_relu_pooled(x, stage.weight, stage.bias, stage.conv->conv_options()); y.defined()) return y;
   }
   const Tensor y = called(*module, x, [&] {
     if (stage.norm) return stage.norm->forward(x, residual, relu);
-    return conv2d(x, stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
+    return conv2d(x, stage.weight, stage.bias, stage.conv->conv_options(),
                   {stage.scale, stage.shift, residual, relu && !stage.pool});
   });
   return stage.pool ? cnnx::relu(ModulePtr(stage.pool)(y)) : y;
@@ -113,7 +112,7 @@ size_t run_sequence(ModuleSpan modules, Stage stage, Tensor& y) {
   while (stage.conv && !stage.pool) {
     const size_t next = taken + stage.length;
     const auto got =
-        sequence.append(stage.conv->weight(), stage.conv->bias(), stage.conv->conv_options(),
+        sequence.append(stage.weight, stage.bias, stage.conv->conv_options(),
                         {stage.scale, stage.shift, {}, stage.relu}, next < modules.size() && halves(modules[next]));
     if (got == ConvSequence::Taken::kNothing) break;
     taken = next + (got == ConvSequence::Taken::kConvAndPool);
@@ -129,7 +128,7 @@ size_t run_sequence(ModuleSpan modules, Stage stage, Tensor& y) {
 bool gives_shape(const Stage& stage, const Tensor& x, const Shape& shape) {
   if (!stage.conv) return x.defined() && x.shape() == shape;
   try {
-    const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.conv->weight().shape(), stage.conv->conv_options());
+    const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.weight.shape(), stage.conv->conv_options());
     return shape == Shape{g.batch, g.out_channels, g.h.output, g.w.output};
   } catch (const std::invalid_argument&) {
     return false;

@@ -103,7 +103,10 @@ const Conv2dKernels<T>& choose_conv2d(const Conv2dGeometry& g, ConvPass pass, De
   };
   constexpr size_t kChoices = 32;
   thread_local std::array<Choice, kChoices> choices;
-  const auto mixed = static_cast<size_t>(((g.in_channels * 31 + g.out_channels) * 31 + g.h.output) * 31 + g.batch);
+  size_t mixed = 0;  // whatever it overflows
+  for (const int64_t part : {g.in_channels, g.out_channels, g.h.output, g.batch}) {
+    mixed = mixed * 31 + static_cast<size_t>(part);
+  }
   Choice& last = choices[(mixed * 3 + static_cast<size_t>(pass)) % kChoices];
   if (!last.algorithm || last.pass != pass || last.device != device || last.geometry != g) {
     last = {g, pass, device, &cheapest_conv2d<T>(g, pass, device)};

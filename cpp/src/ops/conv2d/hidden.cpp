@@ -19,12 +19,13 @@ bool is_like(const Tensor& tensor, const Tensor& x) {
   return tensor.defined() && tensor.dtype() == x.dtype() && tensor.device() == x.device();
 }
 
-/// Whether the images are of a size that exists anywhere: not where padding is all but endless, so that their number of
-/// values would not even fit an integer.
+/// Whether images with their padding are of a size that exists anywhere, and images for the most part. Where padding is
+/// all but endless, their number of values would not even fit an integer.
 bool is_sane(const Conv2dGeometry& g) {
   const auto padded = [](const WindowAxis& a) { return static_cast<double>(a.input + a.pad_before + a.pad_after); };
   const auto planes = static_cast<double>(g.batch) * static_cast<double>(std::max(g.in_channels, g.out_channels));
-  return planes * padded(g.h) * padded(g.w) < 0x1p48;
+  const double plane = padded(g.h) * padded(g.w);
+  return planes * plane < 0x1p48 && plane <= 4 * static_cast<double>(g.input_plane() + 64);
 }
 
 }  // namespace
