@@ -52,7 +52,7 @@ struct HopperTile {
 };
 
 template <class Tile, class LoaderA, class LoaderB, class Store>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks - !LoaderA::kPacked)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks - (LoaderA::kPacked ? 0 : 1))
     hopper_gemm_kernel(GemmShape shape, LoaderA loader_a, LoaderB loader_b, Store store) {
   constexpr int kWordsA = Tile::kTileM * Tile::kWords, kWarpgroupWords = 64 * Tile::kWords;
   const uint32_t start = shared_address(dynamic_shared());

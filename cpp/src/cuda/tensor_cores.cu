@@ -31,12 +31,14 @@ int attribute(cudaDeviceAttr which) {
   return value;
 }
 
-/// Values of the device, -8 to 8 in no simple order.
+/// -8 to 8 in no simple order.
+void make_integers(int64_t count, float* values) {
+  for_each(count, [=] __device__(int64_t i) { values[i] = static_cast<float>(i * 7919 % 8191 % 17 - 8); });
+}
 class Integers {
  public:
   explicit Integers(int64_t count) : memory_(count * static_cast<int64_t>(sizeof(float))) {
-    float* const values = memory_.as<float>();
-    for_each(count, [=] __device__(int64_t i) { values[i] = static_cast<float>(i * 7919 % 8191 % 17 - 8); });
+    make_integers(count, memory_.as<float>());
   }
   const float* data() const { return memory_.as<float>(); }
 
