@@ -402,6 +402,7 @@ def time_training(bench: Bench, net: str, batch: int, precision: str, is_small: 
 
 def versions(bench: Bench) -> dict[str, str]:
     found = {"cnnx": cnnx.__version__, "cnnx's cuDNN": str(cnnx.cuda.cudnn_version())}
+    found["cnnx's tensor cores"] = str(cnnx.cuda.tensor_cores())
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         found["gpu"] = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()

@@ -27,6 +27,11 @@ python -m pip install --no-build-isolation --no-deps --force-reinstall -q -C bui
   -C cmake.define.CNNX_CUDA=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=native . || exit 1
 step "tests" python -m pytest tests/python/test_cuda*.py
 step "tests of convolutions without cuDNN" env CNNX_CUDNN=0 python -m pytest tests/python/test_cuda*.py -k conv
+step "instructions of tensor cores" python -c 'import cnnx; print(cnnx.cuda.tensor_cores())'
+for wgmma in 1 0; do
+  step "tests of cnnx's products on tensor cores, CNNX_WGMMA=$wgmma" env CNNX_WGMMA=$wgmma CNNX_CUDNN=0 CNNX_CUBLAS_LIBRARY=none \
+    python -m pytest tests/python/test_cuda_precision.py
+done
 step "comparisons with PyTorch" python -m pytest tests/python --device cuda -k torch
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do step "$tool" sanitize "$tool"; done

@@ -1,6 +1,7 @@
 """Compiles every CUDA source with nvcc and prints what each kernel takes: registers, shared memory, spills.
 
-A spill fails. Without nvcc there is nothing to check, which the last line says. No GPU is needed.
+A spill fails, and so do products of wgmma that ptxas makes wait for each other. Without nvcc there is nothing to check,
+which the last line says. No GPU is needed.
 
     python tools/check_cuda_kernels.py [--architectures 80 90] [--jobs 2]
 """
@@ -41,9 +42,9 @@ class Kernel:
     spilled: int
 
 
-def sources() -> list[Path]:
+def sources(variable: str) -> list[Path]:
     """The sources that the build names."""
-    listed = re.search(r"set\(cnnx_cuda_sources(.*?)\)", (ROOT / "cpp/cmake/cnnxCUDA.cmake").read_text(), re.DOTALL)
+    listed = re.search(rf"set\({variable}(.*?)\)", (ROOT / "cpp/cmake/cnnxCUDA.cmake").read_text(), re.DOTALL)
     assert listed
     return [ROOT / name for name in listed[1].split()]
 
@@ -98,14 +99,20 @@ def main() -> int:
         print("skipped: there is no nvcc here (CUDA 12.4 or later has it)")
         return 0
     kernels: list[Kernel] = []
+    jobs = [(source, options.architectures) for source in sources("cnnx_cuda_sources")]
+    if "90" in options.architectures:
+        jobs += [(source, ["90a"]) for source in sources("cnnx_hopper_sources")]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "cnnx").mkdir()
         (Path(folder) / "cnnx/version.h").write_text('#pragma once\n#define CNNX_VERSION "0"\n')
         with ThreadPoolExecutor(options.jobs) as pool:
-            runs = pool.map(lambda s: compile_one(nvcc, s, options.architectures, folder, folder), sources())
+            runs = pool.map(lambda job: compile_one(nvcc, *job, folder, folder), jobs)
             for source, report, compiled in runs:
                 if not compiled:
                     print(f"{source.relative_to(ROOT)} does not compile:\n{report}")
+                    return 1
+                if serialized := re.search(r".*wgmma.*serialized.*", report):
+                    print(f"{source.relative_to(ROOT)}: {serialized[0]}")
                     return 1
                 kernels += read_report(report)
     print(f"{'registers':>9} {'shared':>7} {'spilled':>7}  kernel")

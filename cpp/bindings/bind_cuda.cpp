@@ -3,6 +3,7 @@
 
 #include "cnnx/cudnn.h"
 #include "cnnx/graph.h"
+#include "cnnx/tensor_cores.h"
 #include "cnnx/transfer.h"
 #include "numpy.h"
 
@@ -19,6 +20,7 @@ void bind_cuda(py::module_& m) {
       .def("replay", &CudaGraph::replay, NoGil());
   m.def("_is_capturing", &is_capturing);
   m.def("_cudnn_version", &cudnn_version);
+  m.def("_cuda_tensor_cores", [](const DeviceArg& device) { return cuda_tensor_cores(device.value); }, NoGil());
 
   py::class_<Arrival>(m, "_Arrival", "A tensor on its way to a GPU.").def("take", &Arrival::take, NoGil());
   py::class_<Uploader>(m, "_Uploader", "Copies tensors to a GPU beside its work.")

@@ -10,6 +10,7 @@ set(cnnx_cuda_sources
     cpp/src/cuda/graph.cu
     cpp/src/cuda/library.cu
     cpp/src/cuda/matrix_product.cu
+    cpp/src/cuda/tensor_cores.cu
     cpp/src/cuda/transfer.cu
     cpp/src/ops/avg_pool2d_cuda.cu
     cpp/src/ops/batch_norm_cuda.cu
@@ -40,6 +41,9 @@ set(cnnx_cuda_sources
     cpp/src/ops/softmax_cuda.cu
     cpp/src/ops/unary_cuda.cu)
 
+# Kernels of instructions that compute capability 9.0 alone has.
+set(cnnx_hopper_sources cpp/src/cuda/hopper.cu)
+
 if(CNNX_CUDA STREQUAL "OFF" OR WIN32)
   set(cnnx_cuda_loader cpp/src/cuda/no_cuda.cpp)
 else()
@@ -66,13 +70,32 @@ if(cnnx_build_cuda)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
     message(FATAL_ERROR "cnnx needs CUDA 12.4 or later; found ${CMAKE_CUDA_COMPILER_VERSION}. Use -DCNNX_CUDA=OFF to build without.")
   endif()
+  # Kernels call the constexpr members of the geometries; they have no operations on denormals to fear.
+  function(cnnx_compile_cuda target)
+    set_target_properties(${target} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
+                          CUDA_VISIBILITY_PRESET hidden)
+    target_compile_definitions(${target} PRIVATE CNNX_BUILDING CNNX_ISA=cuda)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall$<COMMA>-Wextra>)
+    target_include_directories(${target} PRIVATE cpp/include cpp/src ${CMAKE_CURRENT_BINARY_DIR}/include)
+  endfunction()
   add_library(cnnx_cuda SHARED ${cnnx_cuda_sources})
-  set_target_properties(cnnx_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static
-                        CUDA_VISIBILITY_PRESET hidden
+  cnnx_compile_cuda(cnnx_cuda)
+  set_target_properties(cnnx_cuda PROPERTIES
                         INSTALL_RPATH "$ORIGIN/../../nvidia/cu13/lib;$ORIGIN/../../nvidia/cublas/lib;$ORIGIN/../../nvidia/cudnn/lib;/usr/local/cuda/lib64")
   target_link_libraries(cnnx_cuda PRIVATE ${CMAKE_DL_LIBS})
-  target_compile_definitions(cnnx_cuda PRIVATE CNNX_BUILDING CNNX_ISA=cuda)
-  # Kernels call the constexpr members of the geometries; they have no operations on denormals to fear.
-  target_compile_options(cnnx_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall$<COMMA>-Wextra>)
-  target_include_directories(cnnx_cuda PRIVATE cpp/include cpp/src ${CMAKE_CURRENT_BINARY_DIR}/include)
+
+  set(architectures "${CMAKE_CUDA_ARCHITECTURES}")
+  if(architectures STREQUAL "native")
+    set(architectures "${CMAKE_CUDA_ARCHITECTURES_NATIVE}")
+  endif()
+  if(architectures MATCHES "(^|;)(all|all-major|90a?)(-real|-virtual)?(;|$)")
+    add_library(cnnx_hopper OBJECT ${cnnx_hopper_sources})
+    cnnx_compile_cuda(cnnx_hopper)
+    # Not as an architecture: early versions of CMake that know C++20 in CUDA do not know 90a.
+    set_target_properties(cnnx_hopper PROPERTIES CUDA_ARCHITECTURES OFF POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(cnnx_hopper PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-gencode=arch=compute_90a,code=sm_90a>)
+    target_sources(cnnx_cuda PRIVATE $<TARGET_OBJECTS:cnnx_hopper>)
+  else()
+    target_sources(cnnx_cuda PRIVATE cpp/src/cuda/no_hopper.cu)
+  endif()
 endif()

@@ -8,6 +8,7 @@
 #endif
 
 #include "check.h"
+#include "cnnx/tensor_cores.h"
 #include "cuda/library.h"
 #include "kernels.h"
 
@@ -59,6 +60,14 @@ DeviceMemory cuda_memory(Device device) {
   size_t free = 0, total = 0;
   cuda_library().memory_info(device.index, &free, &total);
   return {static_cast<long long>(free), static_cast<long long>(total)};
+}
+
+std::string cuda_tensor_cores(Device device) {
+  check(device.is_cuda(), "tensor_cores", "expected a CUDA device; got \"{}\".", device);
+  if (!cuda_is_available()) return "";
+  check_cuda_device(device.index);
+  const char* const instructions = cuda_library().tensor_cores(device.index);
+  return instructions ? instructions : "";
 }
 
 void synchronize(Device device) {

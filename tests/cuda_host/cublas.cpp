@@ -34,7 +34,7 @@ int multiply_values(F value, void* handle, int op_a, int op_b, int m, int n, int
     }
   };
   cuda_host::submit(*static_cast<Handle*>(handle),
-                    [=] { cuda_host::run_grid(dim3(static_cast<unsigned>(count)), dim3(1), thread); });
+                    [=] { cuda_host::run_grid(dim3(static_cast<unsigned>(count)), dim3(1), 0, thread); });
   return 0;
 }
 

@@ -44,7 +44,21 @@ T exchange(T value, unsigned from) {
   return other;
 }
 
-void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
+/// The launch's dynamic shared memory.
+struct DynamicShared {
+  char* memory;
+  size_t bytes;
+};
+DynamicShared dynamic_shared();
+
+void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
+/// More dynamic shared memory for a kernel than every one may have, if there is so much; whether a launch with so much
+/// is allowed.
+bool allow_shared(const void* kernel, size_t bytes);
+bool may_have_shared(const void* kernel, size_t bytes);
+/// Says what a kernel did that CUDA leaves undefined, and ends the process. Tests may put another function here.
+inline void (*report)(const char* text) = nullptr;
+void violation(const char* text);
 }  // namespace cuda_host
 
 using cudaStream_t = struct CUstream_st*;
@@ -77,7 +91,12 @@ enum cudaError_t {
   cudaErrorStreamCaptureUnsupported = 900
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaDeviceProp {
   char name[256];
   int major, minor;
@@ -132,7 +151,15 @@ struct cudaLaunchConfig_t {
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args... args) {
   const dim3 grid = config->gridDim, block = config->blockDim;
+  const size_t shared = config->dynamicSmemBytes;
+  if (!cuda_host::may_have_shared(reinterpret_cast<const void*>(kernel), shared)) return cudaErrorInvalidValue;
   cuda_host::submit(config->stream,
-                    [=] { cuda_host::run_grid(grid, block, [=] { kernel(static_cast<Params>(args)...); }); });
+                    [=] { cuda_host::run_grid(grid, block, shared, [=] { kernel(static_cast<Params>(args)...); }); });
   return cudaSuccess;
+}
+template <class... Params>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute, int bytes) {
+  return cuda_host::allow_shared(reinterpret_cast<const void*>(kernel), static_cast<size_t>(bytes))
+             ? cudaSuccess
+             : cudaErrorInvalidValue;
 }

@@ -185,7 +185,7 @@ int run(Pass pass, void* handle, const void* alpha, void* a, const void* a_value
       std::fill_n(static_cast<unsigned char*>(workspace), needed, static_cast<unsigned char>(0xff));
       compute(c, pass, static_cast<const T*>(a_values), static_cast<const T*>(b_values), static_cast<T*>(values));
     };
-    cuda_host::submit(static_cast<Handle*>(handle)->stream, [=] { cuda_host::run_grid(dim3(1), dim3(1), thread); });
+    cuda_host::submit(static_cast<Handle*>(handle)->stream, [=] { cuda_host::run_grid(dim3(1), dim3(1), 0, thread); });
     return 0;
   };
   return c.x.type == 0 ? submit(0.0f) : c.x.type == 1 ? submit(0.0) : kNotSupported;

@@ -9,6 +9,8 @@
 // pointer crashes, as it should. Without, it comes from malloc, so that the address sanitizer sees every buffer's end.
 #include "cuda_runtime.h"
 
+#include "wgmma_state.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -125,7 +127,14 @@ struct Block {
   Barrier all;
   std::vector<Barrier> warps;
   std::vector<std::vector<double>> slots;  // 32 values of up to 24 bytes a warp
+  size_t shared_bytes = 0;
 } block;
+
+/// Dynamic shared memory begins behind what a kernel declares itself: on 16 bytes, and no more.
+constexpr size_t kMostShared = 227 << 10;  // of Hopper
+alignas(1024) char shared_memory[kMostShared + 1024];
+char* const dynamic_memory = shared_memory + 1008;
+std::map<const void*, size_t> allowed_shared;
 
 void yield_to_scheduler() {
   Fiber* self = block.running;
@@ -177,6 +186,7 @@ bool may_go_on(const Fiber& fiber) {
 void run_block() {
   block.next = 0;
   block.started = 0;
+  cuda_host::begin_wgmma_block(block.total);
   block.all = {0, block.total, 0};
   const unsigned warps = (block.total + 31) / 32;
   block.warps.assign(warps, {});
@@ -196,6 +206,7 @@ void run_block() {
     }
     if (unfinished && !progress) die("some threads of a block wait at a barrier that the others never reach");
   }
+  cuda_host::end_wgmma_block();
 }
 
 void wait_at(Barrier& barrier, Wait wait) {
@@ -300,13 +311,31 @@ void wait_for_block() { wait_at(block.all, Wait::kBlock); }
 void wait_for_warp() { wait_at(block.warps[block.running->warp], Wait::kWarp); }
 void* warp_slots() { return block.slots[block.running->warp].data(); }
 
-void run_grid(dim3 grid, dim3 size, const std::function<void()>& thread) {
+DynamicShared dynamic_shared() { return {dynamic_memory, block.shared_bytes}; }
+bool allow_shared(const void* kernel, size_t bytes) {
+  if (bytes > setting("CNNX_CUDA_HOST_SHARED", kMostShared)) return false;
+  const std::lock_guard lock(device_mutex);
+  allowed_shared[kernel] = bytes;
+  return true;
+}
+bool may_have_shared(const void* kernel, size_t bytes) {
+  const std::lock_guard lock(device_mutex);
+  const auto found = allowed_shared.find(kernel);
+  return bytes <= std::max<size_t>(48 << 10, found == allowed_shared.end() ? 0 : found->second);
+}
+void violation(const char* text) {
+  if (!report) die(text);
+  report(text);
+}
+
+void run_grid(dim3 grid, dim3 size, size_t shared, const std::function<void()>& thread) {
   if (size.x * size.y * size.z > 1024) die("a block has more than 1024 threads");
   if (grid.y > 65535 || grid.z > 65535 || grid.x >= 1u << 31) die("a grid is too large");
   const Access access;
   block.thread = &thread;
   block.size = blockDim = size;
   block.total = size.x * size.y * size.z;
+  block.shared_bytes = shared;
   gridDim = grid;
   const char* order = std::getenv("CNNX_CUDA_HOST_ORDER");
   block.reversed = order && std::strcmp(order, "reverse") == 0;
@@ -345,18 +374,32 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 2;
+/// A device's entry in a variable with commas between; the last one is that of all the rest.
+static std::string entry_of(int device, const char* variable, const char* otherwise) {
+  const char* text = std::getenv(variable);
+  std::istringstream entries(text ? text : otherwise);
+  std::string entry;
+  for (int i = 0; i <= device && std::getline(entries, entry, ','); ++i) {
+  }
+  return entry;
+}
+/// CNNX_CUDA_HOST_CAPABILITIES, such as 9.0,8.6: the devices' compute capabilities.
+static std::pair<int, int> capability(int device) {
+  const std::string text = entry_of(device, "CNNX_CUDA_HOST_CAPABILITIES", "9.0");
+  return {std::atoi(text.c_str()), std::atoi(text.c_str() + text.find('.') + 1)};
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int device) {
+  switch (which) {
+    case cudaDevAttrComputeCapabilityMajor: *value = capability(device).first; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = capability(device).second; break;
+    default: *value = 2;
+  }
   return cudaSuccess;
 }
-/// CNNX_CUDA_HOST_NAMES: those of the devices, with commas between; the last one is that of all the rest.
+/// CNNX_CUDA_HOST_NAMES: those of the devices.
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  const char* text = std::getenv("CNNX_CUDA_HOST_NAMES");
-  std::istringstream names(text ? text : "Host");
-  std::string name;
-  for (int i = 0; i <= device && std::getline(names, name, ','); ++i) {
-  }
-  *properties = {{}, 9, 0};
+  const std::string name = entry_of(device, "CNNX_CUDA_HOST_NAMES", "Host");
+  *properties = {{}, capability(device).first, capability(device).second};
   name.copy(properties->name, sizeof(properties->name) - 1);
   return cudaSuccess;
 }

@@ -1,4 +1,5 @@
-// Tensor cores' kernels against the CPU's on factors that were rounded before, in both orders of threads.
+// Tensor cores' kernels against the CPU's on factors that were rounded before, by wgmma and by mma.sync, in both orders
+// of threads.
 //
 // Buffers have their own sizes, so that the address sanitizer sees what is read or written behind their ends.
 #include <doctest/doctest.h>
@@ -9,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "cnnx/tensor_cores.h"
 #include "kernels.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/linear.h"
@@ -19,7 +21,9 @@ namespace {
 
 using namespace cnnx;
 
-const Device kCuda{DeviceType::kCuda, 0};
+/// One with wgmma and one without: the library asks for their capabilities when they first multiply.
+const Device kHopper{DeviceType::kCuda, 0}, kAmpere{DeviceType::kCuda, 1};
+[[maybe_unused]] const int kCapabilities = setenv("CNNX_CUDA_HOST_CAPABILITIES", "9.0,8.0", 1);
 using Values = std::vector<float>;
 
 Values randoms(int64_t count) {
@@ -52,14 +56,17 @@ void check_close(const Values& expected, const Values& got) {
   CHECK(wrong == 0);
 }
 
-/// run() with the first and with the last thread first.
+/// run(device) with the first and with the last thread first.
 template <class F>
-void in_both_orders(F run) {
+void on_both_devices(F run) {
   setenv("CNNX_CUDA_LIBRARY", CNNX_CUDA_HOST_LIBRARY, 1);
-  for (const char* order : {"forward", "reverse"}) {
-    setenv("CNNX_CUDA_HOST_ORDER", order, 1);
-    CAPTURE(order);
-    run();
+  for (const Device device : {kHopper, kAmpere}) {
+    for (const char* order : {"forward", "reverse"}) {
+      setenv("CNNX_CUDA_HOST_ORDER", order, 1);
+      CAPTURE(device.index);
+      CAPTURE(order);
+      run(device);
+    }
   }
 }
 
@@ -93,8 +100,8 @@ void check_conv(const Shape& x_shape, const Shape& w_shape, const ConvOptions& o
   g.precision = precision;
   CAPTURE(x_shape.str());
   CAPTURE(w_shape.str());
-  in_both_orders([&] {
-    const auto got = run(cuda_kernels<Algorithm>(kCuda), x, w, gy);
+  on_both_devices([&](Device device) {
+    const auto got = run(cuda_kernels<Algorithm>(device), x, w, gy);
     for (size_t i = 0; i < got.size(); ++i) {
       CAPTURE(i);
       check_close(expected[i], got[i]);
@@ -105,6 +112,12 @@ void check_conv(const Shape& x_shape, const Shape& w_shape, const ConvOptions& o
 constexpr Precision kPrecisions[] = {Precision::kTF32, Precision::kBFloat16, Precision::kFloat16};
 
 }  // namespace
+
+TEST_CASE("which instructions devices use") {
+  setenv("CNNX_CUDA_LIBRARY", CNNX_CUDA_HOST_LIBRARY, 1);
+  CHECK(cuda_tensor_cores(kHopper) == "wgmma");
+  CHECK(cuda_tensor_cores(kAmpere) == "mma.sync");
+}
 
 TEST_CASE("convolution on tensor cores") {
   for (const Precision precision : kPrecisions) {
@@ -130,7 +143,7 @@ TEST_CASE("direct convolution rounds its factors as well") {
 TEST_CASE("products on tensor cores") {
   for (const Precision precision : kPrecisions) {
     for (const auto& [m, n, k] :
-         {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 3}, {33, 70, 41}, {130, 140, 17}, {3, 5, 700}}) {
+         {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 3}, {33, 70, 41}, {130, 140, 170}, {3, 5, 700}}) {
       const Values a = randoms(2 * m * k), b = randoms(2 * k * n), bias = randoms(n);
       const Values ra = rounded(a, precision), rb = rounded(b, precision);
       for (const auto& [ta, tb] : {std::pair(false, false), {true, false}, {false, true}}) {
@@ -138,8 +151,8 @@ TEST_CASE("products on tensor cores") {
         Values expected = fresh(2 * m * n), got = expected;
         cpu_kernels<MatmulKernels<float>>().forward(g, ra.data(), rb.data(), expected.data());
         g.precision = precision;
-        in_both_orders([&] {
-          cuda_kernels<MatmulKernels<float>>(kCuda).forward(g, a.data(), b.data(), got.data());
+        on_both_devices([&](Device device) {
+          cuda_kernels<MatmulKernels<float>>(device).forward(g, a.data(), b.data(), got.data());
           check_close(expected, got);
         });
       }
@@ -147,8 +160,8 @@ TEST_CASE("products on tensor cores") {
       Values expected = fresh(m * n), got = expected;
       cpu_kernels<LinearKernels<float>>().forward(g, ra.data(), rb.data(), bias.data(), expected.data());
       g.precision = precision;
-      in_both_orders([&] {
-        cuda_kernels<LinearKernels<float>>(kCuda).forward(g, a.data(), b.data(), bias.data(), got.data());
+      on_both_devices([&](Device device) {
+        cuda_kernels<LinearKernels<float>>(device).forward(g, a.data(), b.data(), bias.data(), got.data());
         check_close(expected, got);
       });
     }
@@ -157,7 +170,7 @@ TEST_CASE("products on tensor cores") {
 
 TEST_CASE("gradients are unscaled, and found infinite") {
   for (const float bad : {1.0f, INFINITY, -INFINITY, NAN}) {
-    for (const Device device : {Device(), kCuda}) {
+    for (const Device device : {Device(), kHopper}) {
       std::vector<Values> gradients(150, Values{2, 4, 6});
       gradients.front() = Values(70001, 8.0f);
       gradients[140][2] = bad;

@@ -16,5 +16,6 @@
 #include "cnnx/optim.h"
 #include "cnnx/precision.h"
 #include "cnnx/tensor.h"
+#include "cnnx/tensor_cores.h"
 #include "cnnx/transfer.h"
 #include "cnnx/version.h"

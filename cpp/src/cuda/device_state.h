@@ -10,12 +10,17 @@
 
 namespace cnnx::cuda {
 
+/// The instructions of tensor cores that a device uses.
+enum class TensorCores : unsigned char { kNone, kMmaSync, kWgmma };
+
 struct DeviceState {
   std::once_flag once;
   cudaStream_t stream = nullptr, copy_stream = nullptr, capture_stream = nullptr;
   int multiprocessors = 1;
   FailedCheck* failed = nullptr;
   std::atomic<bool> is_captured{false};  // some thread captures
+  std::once_flag tensor_cores_known;
+  TensorCores tensor_cores = TensorCores::kNone;
   std::once_flag described;
   const std::string* description = nullptr;
 };

@@ -34,6 +34,7 @@ struct GemmTile {
   static constexpr int kThreads = kTileM / kItemM * (kTileN / kItemN);
   static constexpr int kColumns = kTileN / kItemN;  // threads side by side
   static constexpr int kStepsOfSum = 0;             // none: one sum
+  static constexpr int kShared = 0;                 // bytes beside those that the kernel declares
   template <class LoaderA, class LoaderB, class Store>
   static auto kernel() {
     return gemm_kernel<GemmTile, LoaderA, LoaderB, Store>;
@@ -252,7 +253,8 @@ void launch_gemm(GemmShape shape, int64_t items, const LoaderA& a, const LoaderB
     const int64_t count = std::min(items - first, kMostZ / shape.parts);
     shape.first_z = static_cast<int>(first);
     const dim3 grid(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(count * shape.parts));
-    launch(Tile::template kernel<LoaderA, LoaderB, Store>(), grid, dim3(Tile::kThreads), 0, shape, a, b, store);
+    launch(Tile::template kernel<LoaderA, LoaderB, Store>(), grid, dim3(Tile::kThreads), Tile::kShared, shape, a, b,
+           store);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "cuda/cublas.h"
 #include "cuda/cudnn.h"
 #include "cuda/device_state.h"
+#include "cuda/tensor_cores.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -21,7 +22,7 @@ void discard(cudaStream_t stream) {
 /// What products and convolutions of a capture could not make themselves, as that waits. Where it fails, they do
 /// without.
 void prepare_libraries() {
-  for (void (*prepare)() : {prepare_cublas, prepare_cudnn}) {
+  for (void (*prepare)() : {prepare_cublas, prepare_cudnn, prepare_tensor_cores}) {
     try {
       prepare();
     } catch (const CudaError&) {

@@ -9,6 +9,7 @@
 #include "cnnx/version.h"
 #include "cuda/cudnn.h"
 #include "cuda/device_state.h"
+#include "cuda/tensor_cores.h"
 #include "ops/avg_pool2d.h"
 #include "ops/batch_norm.h"
 #include "ops/binary.h"
@@ -104,13 +105,15 @@ const char* describe(int device) {
   std::call_once(state.described, [&] {
     cudaDeviceProp device_is;
     int driver = 0, runtime = 0;
+    const char* const instructions = tensor_cores(device);
     check_cuda(cudaGetDeviceProperties(&device_is, device), "cudaGetDeviceProperties");
     check_cuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
     check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
     state.description =
         new std::string(std::string(device_is.name) + ", compute capability " + std::to_string(device_is.major) + "." +
                         std::to_string(device_is.minor) + ", CUDA " + version_text(runtime) + ", driver for CUDA " +
-                        version_text(driver) + ", cuDNN " + std::to_string(cudnn_version()));
+                        version_text(driver) + ", cuDNN " + std::to_string(cudnn_version()) + ", " +
+                        (instructions ? instructions : "no tensor cores"));
   });
   return state.description->c_str();
 }
@@ -150,7 +153,7 @@ constexpr CudaLibrary kLibrary{CNNX_VERSION, device_count,  use_device,   alloca
                                copy,         synchronize,   find_table,   connect,       begin_capture, end_capture,
                                replay,       release_graph, upload_to,    pin,           copy_async,    make_event,
                                record,       wait,          wait_on_host, release_event, work_stream,   meet,
-                               settle,       cudnn_version, describe};
+                               settle,       cudnn_version, describe,     tensor_cores};
 
 }  // namespace
 

@@ -71,6 +71,8 @@ struct CudaLibrary {
   int (*cudnn_version)();
   /// What times on the device depend on: its name and the versions of what runs there. Stays for the process.
   const char* (*describe)(int device);
+  /// The instructions of tensor cores that products use there, "wgmma" or "mma.sync"; null without tensor cores.
+  const char* (*tensor_cores)(int device);
 };
 
 /// The library, loaded, with at least one device. Raises CudaError that says what is missing.

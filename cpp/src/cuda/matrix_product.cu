@@ -5,7 +5,7 @@
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
 #include "cuda/precision.h"
-#include "cuda/tensor_gemm.h"
+#include "cuda/tensor_cores.h"
 
 namespace cnnx::cuda {
 namespace {
@@ -19,19 +19,22 @@ void add_parts(int parts, int64_t count, int64_t n, const T* sums, const T* bias
   });
 }
 
-template <class Tile, class T, class LoaderA, class LoaderB>
-void multiply(const Product& p, const LoaderA& a, const LoaderB& b, const T* bias, T* c) {
-  GemmShape shape{static_cast<int>(p.m), static_cast<int>(p.n), static_cast<int>(p.k)};
-  shape.parts = count_parts<Tile>(p.m, p.n, p.k, p.items);
+/// launch(shape, store) runs the product, in parts that are added up.
+template <class T, class Launch>
+void multiply(const Product& p, int parts, const T* bias, T* c, const Launch& launch) {
+  const GemmShape shape{static_cast<int>(p.m), static_cast<int>(p.n), static_cast<int>(p.k), parts};
   const int64_t item = p.m * p.n, count = item * p.items;
   const bool has_quads = fits_fours(c, item, p.n) && (!bias || reinterpret_cast<uintptr_t>(bias) % 16 == 0);
-  if (shape.parts == 1) {
-    launch_gemm<Tile>(shape, p.items, a, b, MatrixStore<T>{c, item, 0, p.n, bias, has_quads});
-    return;
-  }
-  const Scratch sums(shape.parts * count * static_cast<int64_t>(sizeof(T)));
-  launch_gemm<Tile>(shape, p.items, a, b, MatrixStore<T>{sums.as<T>(), item, count, p.n, nullptr, has_quads});
-  add_parts(shape.parts, count, p.n, sums.as<T>(), bias, c);
+  if (parts == 1) return launch(shape, MatrixStore<T>{c, item, 0, p.n, bias, has_quads});
+  const Scratch sums(parts * count * static_cast<int64_t>(sizeof(T)));
+  launch(shape, MatrixStore<T>{sums.as<T>(), item, count, p.n, nullptr, has_quads});
+  add_parts(parts, count, p.n, sums.as<T>(), bias, c);
+}
+
+template <class Tile, class T, class LoaderA, class LoaderB>
+void multiply(const Product& p, const LoaderA& a, const LoaderB& b, const T* bias, T* c) {
+  multiply(p, count_parts<Tile>(p.m, p.n, p.k, p.items), bias, c,
+           [&](const GemmShape& shape, const MatrixStore<T>& to) { launch_gemm<Tile>(shape, p.items, a, b, to); });
 }
 
 template <class Tile, int kWidth, class T>
@@ -72,23 +75,25 @@ void round_all(const float* matrix, int64_t count, int64_t words, const Scratch&
   pack_rows<kPrecision>(1, words, MatrixValues{matrix, 0, 0, 1, count, WideDivisor(1)}, rounded.as<uint32_t>());
 }
 
+/// tensor_product() by cuBLAS.
 template <Precision kPrecision>
-void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
-  if (has_cublas()) {
-    if constexpr (kPrecision == Precision::kTF32) {
-      cublas_tensor_product(p, a, b, c);
-    } else {
-      const int64_t count_a = p.m * p.k + (p.items - 1) * p.step_a, count_b = p.k * p.n + (p.items - 1) * p.step_b;
-      const int64_t words_a = ceil_div(count_a, 2), words_b = ceil_div(count_b, 2);
-      const Scratch rounded_a(words_a * static_cast<int64_t>(sizeof(uint32_t)));
-      const Scratch rounded_b(words_b * static_cast<int64_t>(sizeof(uint32_t)));
-      round_all<kPrecision>(a, count_a, words_a, rounded_a);
-      round_all<kPrecision>(b, count_b, words_b, rounded_b);
-      cublas_tensor_product(p, rounded_a.as<void>(), rounded_b.as<void>(), c);
-    }
-    if (bias) add_bias(p, bias, c);
-    return;
+void rounded_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
+  if constexpr (kPrecision == Precision::kTF32) {
+    cublas_tensor_product(p, a, b, c);
+  } else {
+    const int64_t count_a = p.m * p.k + (p.items - 1) * p.step_a, count_b = p.k * p.n + (p.items - 1) * p.step_b;
+    const int64_t words_a = ceil_div(count_a, 2), words_b = ceil_div(count_b, 2);
+    const Scratch rounded_a(words_a * static_cast<int64_t>(sizeof(uint32_t)));
+    const Scratch rounded_b(words_b * static_cast<int64_t>(sizeof(uint32_t)));
+    round_all<kPrecision>(a, count_a, words_a, rounded_a);
+    round_all<kPrecision>(b, count_b, words_b, rounded_b);
+    cublas_tensor_product(p, rounded_a.as<void>(), rounded_b.as<void>(), c);
   }
+  if (bias) add_bias(p, bias, c);
+}
+
+template <Precision kPrecision>
+void packed_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
   const int64_t length = row_words<kPrecision>(p.k);
   const int64_t items_a = p.step_a == 0 ? 1 : p.items, items_b = p.step_b == 0 ? 1 : p.items;
   const Scratch words_a(items_a * p.m * length * static_cast<int64_t>(sizeof(uint32_t)));
@@ -105,16 +110,18 @@ void tensor_product(const Product& p, const float* a, const float* b, const floa
                           static_cast<int>(p.m)};
   const PackedRows columns_b{words_b.as<uint32_t>(), p.step_b == 0 ? 0 : p.n * length, static_cast<int>(length),
                              static_cast<int>(p.n)};
-  with_tensor_tile<kPrecision>(p.m, p.n, p.items,
-                               [&](auto tile) { multiply<decltype(tile)>(p, rows_a, columns_b, bias, c); });
-}
-
-void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
-  with_reduced_precision(p.precision,
-                         [&](auto precision) { tensor_product<decltype(precision)::value>(p, a, b, bias, c); });
+  multiply(p, tensor_parts<kPrecision>(p.m, p.n, p.k, p.items), bias, c,
+           [&](const GemmShape& shape, const MatrixStore<float>& to) {
+             launch_tensor_gemm<kPrecision>(shape, p.items, rows_a, columns_b, to);
+           });
 }
 
 }  // namespace
+
+void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c) {
+  with_reduced_precision(p.precision,
+                         [&](auto precision) { packed_product<decltype(precision)::value>(p, a, b, bias, c); });
+}
 
 template <class T>
 void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* c) {
@@ -124,7 +131,11 @@ void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* 
   }
   if (p.items * p.m * p.n == 0) return;
   if constexpr (std::is_same_v<T, float>) {
-    if (p.precision != Precision::kFull) return tensor_product(p, a, b, bias, c);
+    if (p.precision != Precision::kFull && !has_cublas()) return tensor_product(p, a, b, bias, c);
+    if (p.precision != Precision::kFull) {
+      return with_reduced_precision(
+          p.precision, [&](auto precision) { rounded_product<decltype(precision)::value>(p, a, b, bias, c); });
+    }
   }
   if (!p.nested && cublas_product(p, a, b, c)) {
     if (bias) add_bias(p, bias, c);

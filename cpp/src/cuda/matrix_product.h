@@ -19,5 +19,7 @@ struct Product {
 };
 template <class T>
 void matrix_product(const Product& p, const T* a, const T* b, const T* bias, T* c);
+/// The same in a precision other than kFull, without cuBLAS.
+void tensor_product(const Product& p, const float* a, const float* b, const float* bias, float* c);
 
 }  // namespace cnnx::cuda

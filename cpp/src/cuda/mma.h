@@ -70,6 +70,10 @@ __device__ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t 
   }
 }
 
+/// Writes four words to shared memory.
+__device__ inline void put_four(uint32_t* shared, const uint32_t (&words)[4]) {
+  *reinterpret_cast<uint4*>(shared) = make_uint4(words[0], words[1], words[2], words[3]);
+}
 /// Starts a copy of four words to shared memory, past the registers; zeros arrive unless `inside`.
 __device__ inline void copy_four(uint32_t* shared, const uint32_t* global, bool inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"

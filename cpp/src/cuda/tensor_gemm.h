@@ -27,6 +27,9 @@ struct TensorTile {
   static constexpr int kStep = kWords * kPack<kPrecision>;
   static constexpr int kPitch = kWords + 4;
   static constexpr int kChunk = 4 * kPack<kPrecision>;  // values
+  static constexpr int kShared = 0;
+  /// Where a word lies in an operand's shared memory.
+  __device__ static int place(int lane, int word) { return lane * kPitch + word; }
   static_assert(kWarpM % 16 == 0 && kWarpN % 16 == 0);
   template <class LoaderA, class LoaderB, class Store>
   static auto kernel() {
@@ -71,20 +74,20 @@ struct GatheredOperand {
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) lanes[i] = loader.lane(z, first_lane + chunks.lane(i));
   }
-  __device__ void start(int step, uint32_t (*)[Tile::kPitch]) {
+  __device__ void start(int step, uint32_t*) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const auto depth = loader.depth(z, step * Tile::kStep + chunks.word(i) * kOfWord);
       loader.template fetch<kChunk>(z, lanes[Loader::kAlongDepth ? i : 0], depth, values[i]);
     }
   }
-  __device__ void finish(uint32_t (*shared)[Tile::kPitch]) const {
+  __device__ void finish(uint32_t* shared) const {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      Quad<uint32_t> words;
+      uint32_t words[4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) words.v[j] = pack_word<Tile::kPrecision>(values[i] + j * kOfWord);
-      *reinterpret_cast<Quad<uint32_t>*>(&shared[chunks.lane(i)][chunks.word(i)]) = words;
+      for (int j = 0; j < 4; ++j) words[j] = pack_word<Tile::kPrecision>(values[i] + j * kOfWord);
+      put_four(shared + Tile::place(chunks.lane(i), chunks.word(i)), words);
     }
   }
 };
@@ -97,17 +100,21 @@ struct PackedOperand {
 
   __device__ PackedOperand(const Loader& from, int item, int first, int thread)
       : loader(from), chunks{thread}, z(item), first_lane(first) {}
-  __device__ void start(int step, uint32_t (*shared)[Tile::kPitch]) const {
+  __device__ void start(int step, uint32_t* shared) const {
 #pragma unroll
     for (int i = 0; i < chunks.kCount; ++i) {
       const int lane = chunks.lane(i), from = first_lane + lane;
       const bool inside = from < loader.lanes;
       const uint32_t* const words = loader.address(z, inside ? from : 0, step * Tile::kWords + chunks.word(i));
-      copy_four(&shared[lane][chunks.word(i)], words, inside);
+      copy_four(shared + Tile::place(lane, chunks.word(i)), words, inside);
     }
   }
-  __device__ void finish(uint32_t (*)[Tile::kPitch]) const { wait_for_copies(); }
+  __device__ void finish(uint32_t*) const { wait_for_copies(); }
 };
+
+template <class Tile, class Loader, int kLanes>
+using Operand =
+    std::conditional_t<Loader::kPacked, PackedOperand<Tile, Loader, kLanes>, GatheredOperand<Tile, Loader, kLanes>>;
 
 /// A warp's sums of one step.
 template <class Tile, int kCountM, int kCountN>
@@ -164,10 +171,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads == 128 ? 3
                                                   : LoaderA::kPacked    ? 2
                                                                         : 1)
     tensor_gemm_kernel(GemmShape shape, LoaderA loader_a, LoaderB loader_b, Store store) {
-  using OperandA = std::conditional_t<LoaderA::kPacked, PackedOperand<Tile, LoaderA, Tile::kTileM>,
-                                      GatheredOperand<Tile, LoaderA, Tile::kTileM>>;
-  using OperandB = std::conditional_t<LoaderB::kPacked, PackedOperand<Tile, LoaderB, Tile::kTileN>,
-                                      GatheredOperand<Tile, LoaderB, Tile::kTileN>>;
   constexpr int kCountM = Tile::kWarpM / 16, kCountN = Tile::kWarpN / 8;
   alignas(16) __shared__ uint32_t shared_a[2][Tile::kTileM][Tile::kPitch];
   alignas(16) __shared__ uint32_t shared_b[2][Tile::kTileN][Tile::kPitch];
@@ -176,19 +179,19 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads == 128 ? 3
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   const int warp_m = warp / Tile::kWarpsN * Tile::kWarpM, warp_n = warp % Tile::kWarpsN * Tile::kWarpN;
 
-  OperandA a(loader_a, z, first_m, thread);
-  OperandB b(loader_b, z, first_n, thread);
+  Operand<Tile, LoaderA, Tile::kTileM> a(loader_a, z, first_m, thread);
+  Operand<Tile, LoaderB, Tile::kTileN> b(loader_b, z, first_n, thread);
   float sums[kCountM][kCountN][4] = {};
   for (int step = first_step - 1, now = 1; step < last_step; ++step, now ^= 1) {
     const bool more = step + 1 < last_step;
     if (more) {
-      a.start(step + 1, shared_a[now ^ 1]);
-      b.start(step + 1, shared_b[now ^ 1]);
+      a.start(step + 1, shared_a[now ^ 1][0]);
+      b.start(step + 1, shared_b[now ^ 1][0]);
     }
     if (step >= first_step) multiply_step<Tile>(shared_a[now] + warp_m, shared_b[now] + warp_n, lane, sums);
     if (more) {
-      a.finish(shared_a[now ^ 1]);
-      b.finish(shared_b[now ^ 1]);
+      a.finish(shared_a[now ^ 1][0]);
+      b.finish(shared_b[now ^ 1][0]);
       __syncthreads();
     }
   }
@@ -217,10 +220,10 @@ struct PackedRows {
   }
 };
 
-/// Words of a row of `depth` values: whole steps of any tile.
+/// Words of a row of `depth` values: whole steps of any tile, hopper_gemm.h's too.
 template <Precision kPrecision>
 int64_t row_words(int64_t depth) {
-  return round_up(ceil_div(depth, int64_t{kPack<kPrecision>}), TensorTile<kPrecision, 64, 64, 32, 32>::kWords);
+  return round_up(ceil_div(depth, int64_t{kPack<kPrecision>}), 32);
 }
 
 /// words[row][...] = values(row, 0), values(row, 1) ...

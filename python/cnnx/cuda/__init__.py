@@ -19,7 +19,17 @@ from .. import _core
 from . import memory
 from .graphs import Graph, graph
 
-__all__ = ["Graph", "allow_tf32", "cudnn_version", "device_count", "graph", "is_available", "memory", "synchronize"]
+__all__ = [
+    "Graph",
+    "allow_tf32",
+    "cudnn_version",
+    "device_count",
+    "graph",
+    "is_available",
+    "memory",
+    "synchronize",
+    "tensor_cores",
+]
 
 allow_tf32: bool
 
@@ -73,6 +83,28 @@ def cudnn_version() -> int | None:
         True
     """
     return _core._cudnn_version() or None
+
+
+def tensor_cores(device: str = "cuda") -> str | None:
+    """The instructions of tensor cores by which cnnx's own kernels multiply in TF32, bfloat16 and float16 there.
+
+    Hopper's own, ``"wgmma"``, are taken on GPUs of compute capability 9.0 if the library was built for it and the first use
+    on the device finds in small products and convolutions of each precision that they give what ``"mma.sync"`` gives.
+    ``CNNX_WGMMA=0`` in the environment does without them.
+
+    Returns:
+        ``"wgmma"``, ``"mma.sync"``, or None if the device has no tensor cores for these precisions or there is no CUDA device.
+
+    Raises:
+        ValueError: if the device is not a CUDA device.
+        RuntimeError: if there are CUDA devices, but not this one.
+
+    Example:
+        >>> import cnnx
+        >>> cnnx.cuda.tensor_cores() in ("wgmma", "mma.sync", None)
+        True
+    """
+    return _core._cuda_tensor_cores(device) or None
 
 
 def synchronize(device: str = "cuda") -> None:

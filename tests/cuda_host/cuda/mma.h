@@ -10,6 +10,7 @@
 
 #include "cnnx/precision.h"
 #include "cuda_runtime.h"
+#include "wgmma_state.h"
 
 namespace cuda_host {
 
@@ -105,6 +106,14 @@ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   cuda_host::wait_for_warp();
 }
 
+inline void put_four(uint32_t* shared, const uint32_t (&words)[4]) {
+  struct alignas(16) Four {
+    uint32_t words[4];
+  };
+  *reinterpret_cast<Four*>(shared) = {{words[0], words[1], words[2], words[3]}};
+  cuda_host::note_write(shared);
+}
+
 /// The copy comes as late as it may: who does not wait for it finds NaN.
 struct PendingCopy {
   uint32_t* to;
@@ -116,11 +125,13 @@ inline std::vector<PendingCopy>& pending_copies() {
 }
 inline void copy_four(uint32_t* shared, const uint32_t* global, bool inside) {
   std::memset(shared, 0xff, 16);
+  cuda_host::note_write(shared);
   pending_copies().push_back({shared, inside ? global : nullptr});
 }
 inline void wait_for_copies() {
   for (const PendingCopy& copy : pending_copies()) {
     for (int i = 0; i < 4; ++i) copy.to[i] = copy.from ? copy.from[i] : 0;
+    cuda_host::note_write(copy.to);
   }
   pending_copies().clear();
 }

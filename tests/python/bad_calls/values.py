@@ -248,6 +248,7 @@ CASES: list[Case] = [
         '[autocast] expected "bfloat16" or "float16"; got \'float8\'',
     ),
     (lambda: setattr(cnnx.cuda, "allow_tf32", 1), TypeError, "[allow_tf32] expected True or False; got 1."),
+    (lambda: cnnx.cuda.tensor_cores("cpu"), ValueError, '[tensor_cores] expected a CUDA device; got "cpu".'),
     (
         lambda: cnnx.GradScaler(init_scale=0),
         ValueError,

@@ -3,9 +3,8 @@
 // Filters are rounded and put in the order of the walk, channels innermost, before; images as they are gathered.
 #include "ops/conv2d/tensor_core_cuda.h"
 
-#include "cuda/patch_runs.h"
 #include "cuda/precision.h"
-#include "cuda/tensor_gemm.h"
+#include "cuda/tensor_cores.h"
 #include "ops/conv2d/bias_cuda.h"
 #include "ops/conv2d/implicit_gemm_cuda.h"
 
@@ -61,10 +60,7 @@ struct TensorProducts {
   static constexpr int64_t kChunk = 4 * kPack<kPrecision>;
 
   static int parts_of(const Conv2dGeometry& g, int64_t m, int64_t n, int64_t depth) {
-    int parts = 1;
-    with_tensor_tile<kPrecision>(m, n, g.groups,
-                                 [&](auto tile) { parts = count_parts<decltype(tile)>(m, n, depth, g.groups); });
-    return parts;
+    return tensor_parts<kPrecision>(m, n, depth, g.groups);
   }
   static int forward_parts(const Conv2dGeometry& g) {
     return parts_of(g, g.group_out(), g.batch * g.output_plane(),
@@ -83,8 +79,7 @@ struct TensorProducts {
                      const LoaderB& b, const Store& store) {
     if (!is_small(depth)) throw CudaError("[cuda] a filter of a convolution has too many values for tensor cores.");
     const GemmShape shape{static_cast<int>(m), static_cast<int>(n), static_cast<int>(depth), parts};
-    with_tensor_tile<kPrecision>(m, n, g.groups,
-                                 [&](auto tile) { launch_gemm<decltype(tile)>(shape, g.groups, a, b, store); });
+    launch_tensor_gemm<kPrecision>(shape, g.groups, a, b, store);
   }
 
   static void forward(const Conv2dGeometry& g, int64_t batch, int parts, const float* x, const float* w,
