@@ -75,7 +75,9 @@ def readable(names: list[str]) -> list[str]:
     if not tool:
         return names
     text = subprocess.run([tool], input="\n".join(names), capture_output=True, text=True, check=True).stdout
-    short = re.sub(r"cnnx::cuda::|\(anonymous namespace\)::|_GLOBAL__N__\w+::|\(int\)|\(bool\)", "", text)
+    short = re.sub(
+        r"cnnx::cuda::|\(anonymous namespace\)::|_GLOBAL__N__\w+::|\(int\)|\(bool\)|\(cnnx::Precision\)", "", text
+    )
     return [re.sub(r"\(.*", "", line.removeprefix("void "))[:110] for line in short.splitlines()]
 
 

@@ -15,6 +15,7 @@ export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 "$folder/tests/cpp/cnnx_tests"
 "$folder/tests/cuda_host/cuda_host_tests"
+"$folder/tests/cuda_host/cuda_host_wgmma_tests"
 
 # The package as it lies in the source tree, with the sanitized extension module.
 rm -rf "$folder/package"

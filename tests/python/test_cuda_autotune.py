@@ -49,12 +49,16 @@ def test_the_file_keeps_what_a_gpu_has_measured(tmp_path):
 def test_a_gpu_believes_its_own_kind_alone(tmp_path):
     cache = tmp_path / "choices.json"
     (first,) = _run(cache, "cuda:0", "cuda:1", CNNX_CUDA_HOST_NAMES="Big")
-    assert first["machine"].startswith("Big, compute capability 9.0, CUDA 13.0, driver for CUDA 13.0, cuDNN 0, cnnx ")
+    software = "CUDA 13.0, driver for CUDA 13.0, cuDNN 0, wgmma"
+    assert first["machine"].startswith(f"Big, compute capability 9.0, {software}, cnnx ")
     both = _run(cache, "cuda:0", "cuda:1", CNNX_CUDA_HOST_NAMES="Big,Small")
     assert [(c["machine"].split(",")[0], c["source"]) for c in both] == [("Big", "file"), ("Small", "measured")]
     assert both[0]["key"] == both[1]["key"]
     (small,) = _run(cache, "cuda:0", CNNX_CUDA_HOST_NAMES="Small")
     assert small == {**both[1], "source": "file"}
+    (other,) = _run(cache, "cuda:0", CNNX_CUDA_HOST_NAMES="Small", CNNX_WGMMA="0")
+    assert other["source"] == "measured"
+    assert other["machine"] == small["machine"].replace("wgmma", "mma.sync")
 
 
 @needs_cuda
