@@ -31,7 +31,7 @@ bool is_sane(const Conv2dGeometry& g) {
 
 std::optional<BlockedConv> find_blocked_conv(const Tensor& x, const Shape& shape, const Tensor& weight,
                                              const Tensor& bias, const ConvOptions& options) {
-  if (!x.defined() || x.device().is_cuda() || !is_floating(x.dtype()) || options.groups != 1 ||
+  if (!x.defined() || x.device().is_cuda() || !is_floating(x.dtype()) || is_16_bit(x.dtype()) || options.groups != 1 ||
       options.stride != Pair(1) || is_autotune_enabled() || workspace_limit() != kNoWorkspaceLimit) {
     return {};
   }
