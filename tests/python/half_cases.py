@@ -19,7 +19,7 @@ X = (2, 4, 9, 7)
 
 
 def labels(x: cnnx.Tensor) -> cnnx.Tensor:
-    return (cnnx.arange(x.shape[0]) % x.shape[1]).to(x.device)
+    return cnnx.tensor([i % x.shape[1] for i in range(x.shape[0])], device=x.device)
 
 
 def running(x: cnnx.Tensor) -> tuple[cnnx.Tensor, cnnx.Tensor]:
@@ -47,8 +47,8 @@ def written(x: cnnx.Tensor, y: cnnx.Tensor) -> cnnx.Tensor:
 CASES: dict[str, tuple[Op, Sequence[tuple[int, ...]]]] = {
     "neg": (lambda x: -x, [X]),
     "exp": (cnnx.exp, [X]),
-    "log": (lambda x: (abs(x) + 0.5).log(), [X]),
-    "sqrt": (lambda x: (abs(x) + 0.5).sqrt(), [X]),
+    "log": (lambda x: abs(x).log(), [X]),
+    "sqrt": (lambda x: abs(x).sqrt(), [X]),
     "abs": (abs, [X]),
     "clip": (lambda x: x.clip(-0.5, 0.5), [X]),
     "relu": (F.relu, [X]),
@@ -121,7 +121,7 @@ def values(x: cnnx.Tensor) -> np.ndarray:
 def close(got: cnnx.Tensor, expected: cnnx.Tensor, dtype: str, ulps: float) -> None:
     want = values(expected)
     scale = max(1.0, float(np.abs(want).max(initial=0)))
-    np.testing.assert_allclose(values(got), want, rtol=ulps * ULP[dtype], atol=ulps * ULP[dtype] * scale / 16)
+    np.testing.assert_allclose(values(got), want, rtol=ulps * ULP[dtype], atol=ulps * ULP[dtype] * scale / 4)
 
 
 def check_against_float32(name: str, dtype: str, device: str = "cpu") -> None:
@@ -139,7 +139,7 @@ def check_against_float32(name: str, dtype: str, device: str = "cpu") -> None:
             assert leaf.grad is None or leaf.grad.dtype == computed_in
         results.append((y, [leaf.grad for leaf in leaves]))
     (y, grads), (wide_y, wide_grads) = results
-    is_composite = name in ("numbers", "log", "sqrt", "div", "pow", "statistics", "batch_norm")
+    is_composite = name in ("numbers", "div", "pow", "statistics", "batch_norm")
     close(y, wide_y.to(dtype), dtype, 4 if is_composite else 0)
     for grad, wide_grad in zip(grads, wide_grads, strict=True):
         assert (grad is None) == (wide_grad is None)

@@ -26,4 +26,14 @@ constexpr bool is_nonzero(T value) {
   if constexpr (!std::same_as<T, Computed<T>>) return (value.bits & 0x7FFF) != 0;
 }
 
+/// Likewise: bfloat16's subnormal numbers are such denormals, but float64's are far below them.
+template <class T>
+constexpr double as_double(T value) {
+  if constexpr (std::same_as<T, bfloat16>) {
+    const double magnitude = static_cast<double>(value.bits & 0x7F) * 0x1p-133;
+    if ((value.bits & 0x7F80) == 0) return value.bits >> 15 != 0 ? -magnitude : magnitude;
+  }
+  return static_cast<double>(value);
+}
+
 }  // namespace cnnx

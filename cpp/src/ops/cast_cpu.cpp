@@ -28,6 +28,8 @@ void convert(int64_t n, DType from, const void* x, DType to, void* y) {
             const Computed<A> value = in[i];
             out[i] = value >= -0x1p63f && value < 0x1p63f ? static_cast<int64_t>(value) : INT64_MIN;
           }
+        } else if constexpr (std::is_same_v<B, double>) {
+          for (int64_t i = begin; i < end; ++i) out[i] = as_double(in[i]);
         } else {
           for (int64_t i = begin; i < end; ++i) out[i] = static_cast<B>(in[i]);
         }

@@ -17,6 +17,8 @@ __device__ B converted(A value) {
     // As on the CPU: out of range and NaN give the smallest integer.
     const Computed<A> number = value;
     return number >= -0x1p63f && number < 0x1p63f ? static_cast<int64_t>(number) : INT64_MIN;
+  } else if constexpr (std::is_same_v<B, double>) {
+    return as_double(value);
   } else {
     return static_cast<B>(value);
   }
