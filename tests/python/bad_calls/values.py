@@ -225,7 +225,7 @@ CASES: list[Case] = [
     (
         lambda: cnnx.tensor([1.0], dtype="float128"),
         ValueError,
-        '[dtype] expected "float32", "float64", "int64" or "bool"; got "float128".',
+        '[dtype] expected "float32", "float64", "float16", "bfloat16", "int64" or "bool"; got "float128".',
     ),
     (
         lambda: cnnx.tensor([1], requires_grad=True),
