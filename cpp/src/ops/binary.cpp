@@ -225,7 +225,9 @@ Tensor add_relu(const Tensor& a, const Tensor& b) {
 
 Tensor with_number(BinaryFunction fn, const Tensor& x, const Tensor& number, bool reflected) {
   const auto apply = [&](const Tensor& values) { return reflected ? fn(number, values) : fn(values, number); };
-  return is_16_bit(x) ? in_float32(x.dtype(), apply, x) : apply(x);
+  if (!is_16_bit(x)) return apply(x);
+  const bool stays_wide = fn == static_cast<BinaryFunction>(pow);
+  return in_float32(stays_wide ? wide_result(x) : x.dtype(), apply, x);
 }
 
 Tensor operator+(const Tensor& a, Scalar b) { return with_number(add, a, scalar_like(a, b)); }
