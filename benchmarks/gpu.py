@@ -5,7 +5,7 @@ cnnx chooses (cuDNN where it is installed) and by its own kernels; whole trainin
 with autotune, against PyTorch one by one and, for small networks, compiled, with the peak of device memory.
 
 float32 is without TF32 on both sides. In TF32 and 16 bits PyTorch works channels last, and in 16 bits has tensors of that
-dtype or autocast; cnnx's tensors stay float32 and are rounded on their way. Every figure is the mean of calls between two
+dtype or autocast; cnnx is under autocast, where convolutions round float32 on the way and give 16 bits. Every figure is the mean of calls between two
 waits for the device; operations queue meanwhile, as in training. Ratios are PyTorch's time over cnnx's: above 1 cnnx is
 faster. Convolutions are taken in an order drawn once, until their time is over. --dry runs everything once on tiny shapes, to see that it works, with PyTorch on the CPU where it has no GPU.
 """

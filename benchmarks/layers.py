@@ -40,7 +40,7 @@ def cnnx_step(shape: ConvShape, batch: int, what: str, device: str = "cpu") -> C
     wanted = x if what == "input" else w
     wanted.requires_grad = True
     y = F.conv2d(x, w, **options)
-    grad = cnnx.randn(*y.shape, device=device)
+    grad = cnnx.randn(*y.shape, dtype=y.dtype, device=device)
 
     def step() -> None:
         wanted.grad = None

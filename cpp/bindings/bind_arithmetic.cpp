@@ -5,19 +5,20 @@ namespace cnnx::bindings {
 
 Tensor operand(const Tensor& x, py::handle other) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
-  if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>(), {x.dtype(), x.device()});
+  const DType own = is_16_bit(x.dtype()) ? DType::kFloat32 : x.dtype();
+  if (PyBool_Check(other.ptr())) return full({}, other.cast<bool>(), {own, x.device()});
   if (PyLong_Check(other.ptr())) {
-    if (is_floating(x.dtype())) {
+    if (is_floating(own)) {
       const double value = PyLong_AsDouble(other.ptr());
       if (value == -1 && PyErr_Occurred()) throw py::error_already_set();  // OverflowError, as for float + int
-      return full({}, value, {x.dtype(), x.device()});
+      return full({}, value, {own, x.device()});
     }
     int64_t value = 0;
     load_integer(other, value);
     return full({}, value, {DType::kInt64, x.device()});
   }
   if (PyFloat_Check(other.ptr())) {
-    return full({}, other.cast<double>(), {is_floating(x.dtype()) ? x.dtype() : DType::kFloat32, x.device()});
+    return full({}, other.cast<double>(), {is_floating(own) ? own : DType::kFloat32, x.device()});
   }
   if (py::hasattr(other, "__array__")) {
     const Tensor y = tensor_from_array(as_array(other), std::nullopt);
@@ -28,24 +29,26 @@ Tensor operand(const Tensor& x, py::handle other) {
 
 namespace {
 
-using BinaryFn = Tensor (*)(const Tensor&, const Tensor&);
+bool is_number(py::handle value) { return PyLong_Check(value.ptr()) || PyFloat_Check(value.ptr()); }
+
+/// fn(x, y), or fn(y, x) when reflected.
+Tensor apply(BinaryFunction fn, const Tensor& x, const Tensor& y, bool is_number, bool reflected) {
+  if (is_number) return with_number(fn, x, y, reflected);
+  return reflected ? fn(y, x) : fn(x, y);
+}
 
 /// fn(x, other), or fn(other, x) when reflected; NotImplemented for operands of other kinds.
-py::object apply_binary(BinaryFn fn, const Tensor& x, py::handle other, bool reflected) {
+py::object apply_binary(BinaryFunction fn, const Tensor& x, py::handle other, bool reflected) {
   const Tensor y = operand(x, other);
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-  Tensor result;
-  {
-    const GilRelease nogil;
-    result = reflected ? fn(y, x) : fn(x, y);
-  }
-  return py::cast(std::move(result));
+  const bool number = is_number(other);
+  return py::cast(without_gil([&] { return apply(fn, x, y, number, reflected); }));
 }
 
 using InPlaceFn = Tensor& (Tensor::*)(const Tensor&);
 
 /// x op= other: where x lies if no gradient is involved, else a new tensor (a leaf that requires one is refused).
-py::object apply_in_place(BinaryFn fn, InPlaceFn change, py::object self, py::handle other) {
+py::object apply_in_place(BinaryFunction fn, InPlaceFn change, py::object self, py::handle other) {
   auto& x = self.cast<Tensor&>();
   const Tensor y = operand(x, other);
   if (!y.defined()) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
@@ -53,10 +56,10 @@ py::object apply_in_place(BinaryFn fn, InPlaceFn change, py::object self, py::ha
     throw std::runtime_error(
         "[in-place] a leaf that requires a gradient cannot be changed in place. Do it under no_grad().");
   }
-  const bool is_recorded = is_grad_enabled() && (x.requires_grad() || y.requires_grad());
+  const bool is_recorded = is_grad_enabled() && (x.requires_grad() || y.requires_grad()), number = is_number(other);
   const GilRelease nogil;
   if (is_recorded && is_floating(x.dtype())) {
-    Tensor result = fn(x, y);
+    Tensor result = apply(fn, x, y, number, false);
     const GilAcquire gil;
     return py::cast(std::move(result));
   }
@@ -88,7 +91,7 @@ Tensor compare_with(const Tensor& a, const Tensor& b) {
 }
 
 void bind_operators(TensorClass& cls) {
-  const auto binary = [&](const char* name, const char* reflected, BinaryFn fn) {
+  const auto binary = [&](const char* name, const char* reflected, BinaryFunction fn) {
     cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
     cls.def(reflected, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, true); });
   };
@@ -98,7 +101,7 @@ void bind_operators(TensorClass& cls) {
   binary("__truediv__", "__rtruediv__", div);
   binary("__pow__", "__rpow__", pow);
   binary("__matmul__", "__rmatmul__", matmul);
-  const auto in_place = [&](const char* name, BinaryFn fn, InPlaceFn change) {
+  const auto in_place = [&](const char* name, BinaryFunction fn, InPlaceFn change) {
     cls.def(name,
             [=](py::object self, py::handle other) { return apply_in_place(fn, change, std::move(self), other); });
   };
@@ -119,7 +122,7 @@ Raises:
   def_in_place(cls, "sub_", &Tensor::sub_, kInPlace);
   def_in_place(cls, "mul_", &Tensor::mul_, kInPlace);
   def_in_place(cls, "div_", &Tensor::div_, kInPlace);
-  const auto comparison = [&](const char* name, BinaryFn fn) {
+  const auto comparison = [&](const char* name, BinaryFunction fn) {
     cls.def(name, [fn](const Tensor& x, py::handle other) { return apply_binary(fn, x, other, false); });
   };
   comparison("__eq__", compare_with<Comparison::kEq>);

@@ -53,7 +53,7 @@ Args:
     groups: channels are split into so many groups that do not see each other.
     bias: whether to add a learned value to each output channel.
     dilation: step between the values of a filter.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, in_channels, H, W) to (N, out_channels, OH, OW), OH = (H - 1) * stride - 2 * padding + dilation * (R - 1) + output_padding + 1.
@@ -121,7 +121,7 @@ Args:
     bias: whether to add a learned value to each output.
     fit: what happens when the windows do not fit the input: "floor", "ceil" or "strict". Default: the global fit mode at
         the time of construction.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, in_channels, *input_size) to (N, out_channels, OH, OW), OH = (H + padding - dilation * (R - 1) - 1) / stride + 1.

@@ -200,7 +200,7 @@ void bind_sources(py::module_& m) {
 
 Args:
     data: a number, nested sequence, NumPy array or tensor.
-    dtype: float32, float64, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
+    dtype: float32, float64, float16, bfloat16, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
         become int64, float16 becomes float32).
     device: "cpu" or "cuda".
     requires_grad: record operations on it for backward().
@@ -218,7 +218,7 @@ Example:
         R"(A tensor on an array's memory.
 
 Args:
-    array: shared if it is in C order, writable, aligned, and of native float32, float64, int64 or bool; else copied.
+    array: shared if it is in C order, writable, aligned, and of native float16, float32, float64, int64 or bool; else copied.
 
 Raises:
     TypeError: for arrays of anything but numbers and booleans.

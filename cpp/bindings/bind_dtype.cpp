@@ -7,7 +7,7 @@ namespace {
 void bind_dtypes(py::module_& m) {
   py::class_<DType> dtype(
       m, "DType",
-      R"(An element type: cnnx.float32, float64, int64 or bool. Compares equal to its name and to NumPy's dtype.
+      R"(An element type: cnnx.float32, float64, float16, bfloat16, int64 or bool. Compares equal to its name and to NumPy's dtype.
 
 Example:
     >>> import cnnx
@@ -35,12 +35,11 @@ Example:
           "name", [](DType t) { return std::string(dtype_name(t)); }, "The dtype's name.")
       .def_property_readonly(
           "itemsize", [](DType t) { return dtype_size(t); }, "Bytes of one value.")
-      .def_property_readonly(
-          "dtype", [](DType t) { return py::dtype(std::string(dtype_name(t))); }, "The NumPy dtype.");
-  m.attr("float32") = DType::kFloat32;
-  m.attr("float64") = DType::kFloat64;
-  m.attr("int64") = DType::kInt64;
-  m.attr("bool") = DType::kBool;
+      .def_property_readonly("dtype", numpy_dtype, "The NumPy dtype; TypeError for bfloat16, which NumPy lacks.");
+  for (const DType t :
+       {DType::kFloat16, DType::kBFloat16, DType::kFloat32, DType::kFloat64, DType::kInt64, DType::kBool}) {
+    m.attr(std::string(dtype_name(t)).c_str()) = t;
+  }
   m.def("_dtype", [](const std::string& name) { return parse_dtype(name); });
 }
 

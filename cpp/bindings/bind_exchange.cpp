@@ -7,9 +7,9 @@ namespace {
 
 /// What NumPy asks of __array__; copy=False forbids a copy.
 py::object as_numpy(const Tensor& x, const py::object& dtype, const py::object& copy) {
-  py::object array = array_from_tensor(x);
+  py::object array = array_from_tensor(dtype.is_none() ? x : for_numpy(x));
   const bool converts = !dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype);
-  const bool shares = !converts && x.device() == Device();
+  const bool shares = !converts && x.device() == Device() && x.dtype() != DType::kBFloat16;
   if (!copy.is_none() && !copy.cast<bool>() && !shares)
     throw py::value_error("[array] another dtype or device needs a copy; got copy=False. Pass copy=None.");
   if (converts) return array.attr("astype")(dtype);
@@ -67,7 +67,9 @@ void bind_copies(TensorClass& cls) {
 void bind_exchange(TensorClass& cls) {
   bind_copies(cls);
   cls.def("numpy", array_from_tensor,
-          "A NumPy array on the same memory (a copy from the GPU). Writing to it bypasses the tape.")
+          "A NumPy array on the same memory (a copy from the GPU). Writing to it bypasses the tape. TypeError for "
+          "bfloat16, "
+          "which NumPy lacks: use to(\"float32\").numpy().")
       .def("__array__", as_numpy, py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
           "__dlpack__",
@@ -80,8 +82,8 @@ void bind_exchange(TensorClass& cls) {
       .def("__dlpack_device__", dlpack_device)
       .def("__reduce__", [](const Tensor& x) -> py::tuple {
         return py::make_tuple(py::object(py::module_::import("cnnx._core").attr("tensor")),
-                              py::make_tuple(array_from_tensor(x), std::string(dtype_name(x.dtype())), x.device().str(),
-                                             x.requires_grad() && x.is_leaf()));
+                              py::make_tuple(array_from_tensor(for_numpy(x)), std::string(dtype_name(x.dtype())),
+                                             x.device().str(), x.requires_grad() && x.is_leaf()));
       });
 }
 

@@ -162,7 +162,7 @@ Example:
       },
       py::arg("path"), R"(The tensors of a .safetensors file by name.
 
-Half-precision values become float32, small integers int64.
+Small integers become int64.
 
 Args:
     path: the file.

@@ -30,7 +30,7 @@ Args:
     groups: channels are split into so many groups that do not see each other; in_channels makes a depthwise convolution.
     bias: whether to add a learned value to each output channel.
     fit: what happens when the windows do not fit the input: "floor", "ceil" or "strict". Default: the global fit mode.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, in_channels, H, W) to (N, out_channels, OH, OW), OH = (H + padding - dilation * (R - 1) - 1) / stride + 1, and so the width.
@@ -65,7 +65,7 @@ Args:
     in_features: length of the last axis of the input.
     out_features: length of the last axis of the output.
     bias: whether to add a learned value to each output.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (..., in_features) to (..., out_features). weight: (out_features, in_features), uniform in +-1 / sqrt(in_features) at
@@ -194,7 +194,7 @@ Args:
     momentum: weight of the new statistics in the running ones.
     affine: whether to learn a scale (weight) and a shift (bias) for each channel.
     track_running_stats: whether to keep running statistics; without them the batch's are always used.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, num_features, H, W) to the same.

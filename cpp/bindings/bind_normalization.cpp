@@ -124,7 +124,7 @@ Args:
     num_channels: number of channels.
     eps: added to the variance.
     affine: whether to learn a scale (weight, 1 at first) and a shift (bias, 0) for each channel.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, num_channels, ...) to the same.
@@ -147,7 +147,7 @@ Args:
     eps: added to the variance.
     elementwise_affine: whether to learn a scale (weight, 1 at first) for each value of normalized_shape.
     bias: whether to learn a shift (bias, 0 at first), too.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (..., *normalized_shape) to the same.
@@ -174,7 +174,7 @@ Args:
     momentum: weight of the new statistics in the running ones.
     affine: whether to learn a scale (weight) and a shift (bias) for each channel.
     track_running_stats: whether to keep running statistics in training and use them in evaluation.
-    dtype: of the parameters, "float32" or "float64".
+    dtype: of the parameters: "float32", "float64", "float16" or "bfloat16".
 
 Shape:
     (N, num_features, H, W) to the same.

@@ -18,7 +18,7 @@ py::object item_of(const Tensor& given) {
 void bind_numbers(TensorClass& cls) {
   cls.def("item", item_of, "The single value as a Python number.")
       .def(
-          "tolist", [](const Tensor& x) { return array_from_tensor(x).attr("tolist")(); },
+          "tolist", [](const Tensor& x) { return array_from_tensor(for_numpy(x)).attr("tolist")(); },
           "The values as nested lists.")
       .def("__bool__",
            [](const Tensor& x) {
@@ -102,8 +102,9 @@ void forget_object(PyTypeObject* type) {
 
 void bind_tensor(py::module_& m) {
   bind_dtype_and_device(m);
-  py::class_<Tensor> cls(m, "Tensor",
-                         R"(A row-major array of float32, float64, int64 or bool, with an optional gradient record.
+  py::class_<Tensor> cls(
+      m, "Tensor",
+      R"(A row-major array of float32, float64, float16, bfloat16, int64 or bool, with an optional gradient record.
 
 Images are (N, C, H, W). Arithmetic broadcasts as NumPy's does, with numbers and arrays, too. Indices are NumPy's: integers,
 slices, ``...`` and ``None`` for all axes, or int64 rows for the first ones, or a boolean mask. What is read is a copy. What is
@@ -123,8 +124,7 @@ Example:
     tensor([[1., 2.5],
             [3., 4.5]])
 )",
-                         py::is_final(),
-                         py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
+      py::is_final(), py::custom_type_setup([](PyHeapTypeObject* heap) { forget_object(&heap->ht_type); }));
   cls.attr("__array_priority__") = 1000;
   cls.attr("__array_ufunc__") = py::none();  // NumPy leaves array * tensor to Tensor.__rmul__
   cls.def_property_readonly(

@@ -34,7 +34,7 @@ struct DLManagedTensor {
 
 constexpr int32_t kDLCPU = 1, kDLCUDA = 2, kDLCUDAHost = 3, kDLCUDAManaged = 13;
 constexpr int64_t kLegacyStream = 1, kThreadStream = 2, kNoStream = -1;  // of CUDA, as numbers
-enum DLCode : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBool = 6 };
+enum DLCode : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6 };
 constexpr const char* kCapsule = "dltensor";
 constexpr const char* kUsedCapsule = "used_dltensor";
 
@@ -42,18 +42,22 @@ DLDataType to_dl(DType dtype) {
   switch (dtype) {
     case DType::kBool: return {kDLBool, 8, 1};
     case DType::kInt64: return {kDLInt, 64, 1};
+    case DType::kFloat16: return {kDLFloat, 16, 1};
+    case DType::kBFloat16: return {kDLBfloat, 16, 1};
     case DType::kFloat32: return {kDLFloat, 32, 1};
     default: return {kDLFloat, 64, 1};
   }
 }
 
 DType from_dl(const DLDataType& dtype) {
-  for (const DType candidate : {DType::kBool, DType::kInt64, DType::kFloat32, DType::kFloat64}) {
+  for (const DType candidate :
+       {DType::kBool, DType::kInt64, DType::kFloat16, DType::kBFloat16, DType::kFloat32, DType::kFloat64}) {
     const DLDataType known = to_dl(candidate);
     if (known.code == dtype.code && known.bits == dtype.bits && dtype.lanes == 1) return candidate;
   }
-  throw py::buffer_error("[from_dlpack] expected float32, float64, int64 or bool; got DLPack type code " +
-                         std::to_string(dtype.code) + " with " + std::to_string(dtype.bits) + " bits.");
+  throw py::buffer_error(
+      "[from_dlpack] expected float32, float64, float16, bfloat16, int64 or bool; got DLPack type code " +
+      std::to_string(dtype.code) + " with " + std::to_string(dtype.bits) + " bits.");
 }
 
 /// What an exported capsule keeps alive.

@@ -19,16 +19,6 @@ const NumPy& numpy() {
       .get_stored();
 }
 
-py::dtype numpy_dtype(DType dtype) {
-  numpy();  // else pybind11 imports it, and does not survive the end of Python meanwhile
-  switch (dtype) {
-    case DType::kBool: return py::dtype::of<bool>();
-    case DType::kInt64: return py::dtype::of<int64_t>();
-    case DType::kFloat32: return py::dtype::of<float>();
-    default: return py::dtype::of<double>();
-  }
-}
-
 /// Keeps a Python object alive until the buffer on its memory is released, from whatever thread that happens.
 std::function<void()> keep_alive(py::object owner) {
   auto* held = new py::object(std::move(owner));
@@ -44,7 +34,10 @@ DType natural_dtype(const py::array& array) {
     case 'b': return DType::kBool;
     case 'i':
     case 'u': return DType::kInt64;
-    case 'f': return array.dtype().itemsize() > 4 ? DType::kFloat64 : DType::kFloat32;
+    case 'f':
+      return array.dtype().itemsize() > 4    ? DType::kFloat64
+             : array.dtype().itemsize() == 4 ? DType::kFloat32
+                                             : DType::kFloat16;
     default:
       throw py::type_error("[tensor] expected numbers or booleans; got a NumPy array of dtype " +
                            py::str(array.dtype()).cast<std::string>() + ".");
@@ -58,9 +51,26 @@ Shape shape_of(const py::array& array) {
 
 }  // namespace
 
+py::dtype numpy_dtype(DType dtype) {
+  numpy();  // else pybind11 imports it, and does not survive the end of Python meanwhile
+  switch (dtype) {
+    case DType::kBool: return py::dtype::of<bool>();
+    case DType::kInt64: return py::dtype::of<int64_t>();
+    case DType::kFloat16: return py::dtype("float16");
+    case DType::kBFloat16:
+      throw py::type_error("[numpy] NumPy has no bfloat16. Convert the tensor with .to(\"float32\").");
+    case DType::kFloat32: return py::dtype::of<float>();
+    default: return py::dtype::of<double>();
+  }
+}
+
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
-  const DType target = dtype.value_or(natural_dtype(array));
-  natural_dtype(array);  // refuses text, objects, complex numbers
+  const DType natural = natural_dtype(array);  // refuses text, objects, complex numbers
+  const DType target = dtype.value_or(natural);
+  if (target == DType::kBFloat16) {  // rounded once, from the array's own values
+    const Tensor values = tensor_from_array(array, natural);
+    return without_gil([&] { return values.to(target); });
+  }
   if (target == DType::kInt64 && array.dtype().kind() == 'u' && array.dtype().itemsize() == 8 && array.size() > 0) {
     const auto largest = array.attr("max")().cast<uint64_t>();
     if (largest > INT64_MAX)
@@ -93,13 +103,19 @@ Tensor on_host(const Tensor& tensor) {
   return tensor.detach().to(Device());
 }
 
+Tensor for_numpy(const Tensor& tensor) {
+  if (tensor.dtype() != DType::kBFloat16) return tensor;
+  return without_gil([&] { return tensor.detach().to(DType::kFloat32); });
+}
+
 py::array array_from_tensor(const Tensor& tensor) {
+  const py::dtype dtype = numpy_dtype(tensor.dtype());
   const Tensor host = on_host(tensor);
   auto* held = new Loan(host);
   const py::capsule owner(held, [](void* pointer) { delete static_cast<Loan*>(pointer); });
   const std::vector<py::ssize_t> shape(host.shape().begin(), host.shape().end());
   const void* const values = without_gil([&] { return held->data(); });  // it may be a product to multiply out
-  return py::array(numpy_dtype(host.dtype()), shape, values, owner);
+  return py::array(dtype, shape, values, owner);
 }
 
 py::array as_array(py::handle values) { return numpy().asarray(values); }

@@ -14,13 +14,17 @@ Tensor rows_of_mask(const Tensor& mask);
 /// zeros((2, 3)) and zeros(2, 3).
 Shape shape_argument(const py::args& args);
 
-/// Copies an array into a new tensor. Without a dtype, floating arrays keep float64 (float16 becomes float32), integers
-/// become int64, booleans stay.
+/// Raises TypeError for bfloat16.
+py::dtype numpy_dtype(DType dtype);
+/// Copies an array into a new tensor. Without a dtype, floating arrays keep theirs, integers become int64, booleans
+/// stay.
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype);
 /// Shares the array's memory where dtype and layout allow (C order, aligned, native, writable), else copies.
 Tensor share_array(const py::array& array);
 /// The values where the host can read them, without a record. Other threads go on while it waits for a GPU.
 Tensor on_host(const Tensor& tensor);
+/// The tensor, or its values in float32 if NumPy has no such numbers.
+Tensor for_numpy(const Tensor& tensor);
 /// A writable array on the tensor's own memory; the tensor lives as long as the array.
 py::array array_from_tensor(const Tensor& tensor);
 

@@ -7,7 +7,8 @@ namespace cnnx::bindings {
 
 using TensorClass = py::class_<Tensor>;
 
-/// A number or an array as a tensor to compute with x; undefined if it is neither.
+/// A number or an array as a tensor to compute with x; undefined if it is neither. A number has x's dtype, if that is
+/// floating, but beside 16-bit values it is float32.
 Tensor operand(const Tensor& x, py::handle other);
 
 void bind_arithmetic(TensorClass& cls);

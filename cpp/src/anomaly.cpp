@@ -8,6 +8,7 @@
 #include "check.h"
 #include "cnnx/call.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -17,7 +18,8 @@ std::string trouble(const Tensor& x) {
   if (!x.defined() || !is_floating(x.dtype()) || x.device().is_meta()) return {};
   int64_t nan = 0, infinite = 0;
   dispatch_floating(x.dtype(), [&](auto t) {
-    const Tensor host = x.detach().to(Device());
+    Tensor host = x.detach().to(Device());
+    if (is_16_bit(host)) host = host.to(DType::kFloat32);
     const auto* values = host.data<decltype(t)>();
     for (int64_t i = 0; i < x.numel(); ++i) {
       nan += std::isnan(values[i]);

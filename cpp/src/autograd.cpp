@@ -11,6 +11,7 @@
 #include "check.h"
 #include "cuda/capture.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -125,19 +126,22 @@ Node::~Node() {
   }
 }
 
-Saved::Saved(const Tensor& tensor)
-    : tensor_(tensor.defined() ? tensor.detach() : Tensor()),
-      version_(tensor.defined() ? tensor.impl()->storage->version() : 0) {}
+Saved::Saved(const Tensor& tensor) {
+  if (!tensor.defined()) return;
+  tensor_ = Widening::current() ? Widening::current()->to_keep(tensor) : tensor.detach();
+  dtype_ = tensor.dtype();
+  version_ = tensor_.impl()->storage->version();
+}
 
 bool Saved::unchanged() const { return !defined() || tensor_.impl()->storage->version() == version_; }
 
-const Tensor& Saved::get(const char* op) const {
+Tensor Saved::get(const char* op) const {
   check<std::runtime_error>(
       unchanged(), "backward",
       "a value that the gradient of {} needs was changed in place after the forward pass. Run backward "
       "before the change, or change a copy.",
       op);
-  return tensor_;
+  return defined() ? tensor_.to(dtype_) : tensor_;
 }
 
 bool is_grad_enabled() { return grad_enabled; }

@@ -34,13 +34,15 @@ class Saved {
  public:
   Saved() = default;
   explicit Saved(const Tensor& tensor);
-  /// Raises std::runtime_error if the buffer has been written to since.
-  const Tensor& get(const char* op) const;
+  /// Raises std::runtime_error if the buffer has been written to since. What was saved of a float32 copy is copied
+  /// anew.
+  Tensor get(const char* op) const;
   bool unchanged() const;
   bool defined() const { return tensor_.defined(); }
 
  private:
   Tensor tensor_;
+  DType dtype_ = DType::kFloat32;  // that it was saved in; it may be kept in 16 bits
   uint32_t version_ = 0;
 };
 inline Saved save(const Tensor& tensor) { return Saved(tensor); }

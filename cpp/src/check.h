@@ -85,7 +85,7 @@ inline void check_like(std::string_view op, const char* name, const Tensor& a, c
 
 inline void check_floating(std::string_view op, const Tensor& x) {
   check(x.defined(), op, "expected a tensor; got none.");
-  check(is_floating(x.dtype()), op, "expected float32 or float64; got {}. Convert it with .to(\"float32\").",
+  check(is_floating(x.dtype()), op, "expected a floating-point tensor; got {}. Convert it with .to(\"float32\").",
         x.dtype());
 }
 

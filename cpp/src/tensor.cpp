@@ -16,19 +16,28 @@ std::string_view dtype_name(DType dtype) {
   switch (dtype) {
     case DType::kBool: return "bool";
     case DType::kInt64: return "int64";
+    case DType::kFloat16: return "float16";
+    case DType::kBFloat16: return "bfloat16";
     case DType::kFloat32: return "float32";
     default: return "float64";
   }
 }
 
 DType parse_dtype(std::string_view name) {
-  for (const DType dtype : {DType::kBool, DType::kInt64, DType::kFloat32, DType::kFloat64}) {
+  for (const DType dtype : kDTypes) {
     if (dtype_name(dtype) == name) return dtype;
   }
-  fail("dtype", "expected \"float32\", \"float64\", \"int64\" or \"bool\"; got \"{}\".", name);
+  fail("dtype", "expected \"float32\", \"float64\", \"float16\", \"bfloat16\", \"int64\" or \"bool\"; got \"{}\".",
+       name);
 }
 
-int64_t dtype_size(DType dtype) { return dtype == DType::kBool ? 1 : dtype == DType::kFloat32 ? 4 : 8; }
+int64_t dtype_size(DType dtype) {
+  return dispatch_all(dtype, [](auto t) { return static_cast<int64_t>(sizeof(t)); });
+}
+
+DType promote_types(DType a, DType b) {
+  return a != b && is_16_bit(a) && is_16_bit(b) ? DType::kFloat32 : std::max(a, b);
+}
 
 Shape::Shape(std::span<const int64_t> sizes) {
   check(sizes.size() <= kMaxRank, "shape", "a tensor has at most {} axes; got {}.", kMaxRank, sizes.size());
@@ -202,6 +211,8 @@ const T* Tensor::data() const {
   template CNNX_API const T* Tensor::data<T>() const;
 CNNX_INSTANTIATE_DATA(bool)
 CNNX_INSTANTIATE_DATA(int64_t)
+CNNX_INSTANTIATE_DATA(float16)
+CNNX_INSTANTIATE_DATA(bfloat16)
 CNNX_INSTANTIATE_DATA(float)
 CNNX_INSTANTIATE_DATA(double)
 #undef CNNX_INSTANTIATE_DATA
@@ -234,7 +245,7 @@ Tensor& Tensor::set_requires_grad(bool on) {
   check<std::runtime_error>(is_leaf(), "requires_grad",
                             "only leaf tensors have a settable flag; this is the result of {}. Use detach().",
                             impl.node ? impl.node->op : "");
-  check(!on || is_floating(impl.dtype), "requires_grad", "only float32 and float64 tensors have gradients; got {}.",
+  check(!on || is_floating(impl.dtype), "requires_grad", "only floating-point tensors have gradients; got {}.",
         impl.dtype);
   if (on && !impl.node) impl.node = std::make_shared<Node>();
   if (!on) impl.node = nullptr;
@@ -281,7 +292,8 @@ constexpr int64_t kSummarizeAbove = 1000;
 std::string value_text(const Tensor& tensor, int64_t i) {
   if (tensor.dtype() == DType::kBool) return tensor.data<bool>()[i] ? "True" : "False";
   if (tensor.dtype() == DType::kInt64) return std::to_string(tensor.data<int64_t>()[i]);
-  const double value = tensor.dtype() == DType::kFloat32 ? tensor.data<float>()[i] : tensor.data<double>()[i];
+  const auto value =
+      dispatch_all(tensor.dtype(), [&](auto t) { return static_cast<double>(tensor.data<decltype(t)>()[i]); });
   if (std::isnan(value)) return "nan";
   std::ostringstream text;
   text << std::setprecision(6) << value;
@@ -321,7 +333,7 @@ std::string Tensor::str() const {
   out << "tensor(";
   if (!device().is_meta()) print_values(out, to(Device()), 0, 0, 7);
   if (device().is_meta()) out << "..., shape=" << shape().str();
-  if (dtype() == DType::kFloat64 || (dtype() == DType::kInt64 && numel() == 0))
+  if (dtype() == DType::kFloat64 || is_16_bit(dtype()) || (dtype() == DType::kInt64 && numel() == 0))
     out << ", dtype=" << dtype_name(dtype());
   if (numel() == 0 && rank() > 1) out << ", shape=" << shape().str();
   if (device() != Device()) out << ", device=" << device().str();

@@ -36,6 +36,9 @@ const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
+inline constexpr DType kDTypes[] = {DType::kBool,     DType::kInt64,   DType::kFloat16,
+                                    DType::kBFloat16, DType::kFloat32, DType::kFloat64};
+
 template <class T>
 constexpr DType dtype_of();
 template <>
@@ -47,6 +50,14 @@ constexpr DType dtype_of<int64_t>() {
   return DType::kInt64;
 }
 template <>
+constexpr DType dtype_of<float16>() {
+  return DType::kFloat16;
+}
+template <>
+constexpr DType dtype_of<bfloat16>() {
+  return DType::kBFloat16;
+}
+template <>
 constexpr DType dtype_of<float>() {
   return DType::kFloat32;
 }
@@ -55,8 +66,8 @@ constexpr DType dtype_of<double>() {
   return DType::kFloat64;
 }
 
-/// Calls fn with a value of the C++ type of a floating dtype: dispatch_floating(x.dtype(), [&](auto t) { using T =
-/// decltype(t); ... }).
+/// Calls fn with a value of the C++ type in which a floating dtype is computed: dispatch_floating(x.dtype(), [&](auto
+/// t) { using T = decltype(t); ... }).
 template <class F>
 decltype(auto) dispatch_floating(DType dtype, F&& fn) {
   return dtype == DType::kFloat64 ? fn(double{}) : fn(float{});
@@ -68,6 +79,8 @@ decltype(auto) dispatch_all(DType dtype, F&& fn) {
   switch (dtype) {
     case DType::kBool: return fn(bool{});
     case DType::kInt64: return fn(int64_t{});
+    case DType::kFloat16: return fn(float16{});
+    case DType::kBFloat16: return fn(bfloat16{});
     case DType::kFloat32: return fn(float{});
     default: return fn(double{});
   }

@@ -150,14 +150,17 @@ _PRECISIONS = {"bfloat16": 2, "float16": 3}  # cnnx::Precision
 
 
 class autocast(_ThreadMode[int]):
-    """Computes convolutions and matrix products of float32 on CUDA devices with factors rounded to 16 bits.
+    """Computes convolutions and matrix products on CUDA devices in 16 bits, and keeps activations in them.
 
     Inside the block, on this thread, ``conv2d``, ``conv_transpose2d``, ``linear`` and ``matmul`` (and the layers made of
-    them) round both factors as they read them and add up in float32, on tensor cores; everything else stays float32, and
-    float64 stays as it is. What is recorded keeps its precision for both gradients, wherever ``backward()`` is called.
+    them) round both factors as they read them, add up in float32, on tensor cores, and give tensors of the dtype. What
+    follows keeps it, and with it half of the memory: activations, pooling, batch normalization, dropout, sums of two
+    tensors. Float32 come out, whatever goes in, ``softmax``, ``log_softmax``, the losses, ``group_norm``, ``layer_norm``,
+    ``exp``, ``log``, ``**`` and ``sum``, and what has a float32 operand. All of these compute in float32.
 
-    Tensors stay float32: that gives the speed of 16-bit arithmetic, not the memory of 16-bit activations. Weights are
-    float32 as well, so optimizers need nothing. Small gradients vanish in float16; see :class:`cnnx.GradScaler`.
+    Parameters are and stay float32, and so are their gradients: optimizers need nothing. float64 takes no part. What is
+    recorded keeps its precision for both gradients, wherever ``backward()`` is called. Small gradients vanish in float16;
+    see :class:`cnnx.GradScaler`.
 
     Works as a context manager and as a decorator. Blocks nest; the innermost one counts.
 
@@ -175,8 +178,8 @@ class autocast(_ThreadMode[int]):
         >>> layer, x = cnnx.Linear(8, 4).to(device), cnnx.ones(2, 8, device=device)
         >>> with cnnx.autocast("cuda", "bfloat16"):
         ...     y = layer(x)
-        >>> y.dtype == "float32"
-        True
+        >>> y.dtype == ("bfloat16" if device == "cuda" else "float32"), layer.weight.dtype
+        (True, cnnx.float32)
 
     Source:
         Micikevicius et al. (2018), "Mixed Precision Training"; the interface is that of torch.autocast.

@@ -34,13 +34,14 @@ from ._core import (
     Softmax,
     Tanh,
     Tensor,
+    float16,
     float32,
     float64,
     from_numpy,
     tensor,
     zeros,
 )
-from ._inputs import input_device, input_dtype
+from ._inputs import input_device, input_dtype, readable
 from ._modes import evaluating, no_grad
 
 __all__ = ["conv_to_linear", "linear_to_conv", "sliding_scores"]
@@ -259,7 +260,7 @@ def conv_to_linear(conv: Conv2d, input_shape: Sequence[int]) -> Linear:
         own = " with a forward of its own" if isinstance(conv, Conv2d) else ""
         raise ValueError(f"[conv_to_linear] expected a Conv2d; got {type(conv).__name__}{own}.")
     channels, height, width = check_input_shape("conv_to_linear", input_shape, axes=3)
-    weight = conv.weight.detach().numpy()
+    weight = readable(conv.weight)
     with no_grad():
         _, filters, rows, columns = conv(zeros(0, channels, height, width, dtype=conv.weight.dtype)).shape
     size = filters * rows * columns * channels * height * width
@@ -277,9 +278,9 @@ def conv_to_linear(conv: Conv2d, input_shape: Sequence[int]) -> Linear:
                 matrix[to, i, j, group * inputs : (group + 1) * inputs, y, x] = weight[to, :, r, s]
     linear = Linear(1, 1, bias=conv.bias is not None, dtype=conv.weight.dtype)
     linear.in_features, linear.out_features = channels * height * width, filters * rows * columns
-    linear.weight = Parameter(from_numpy(matrix.reshape(filters * rows * columns, -1)))
+    linear.weight = Parameter(from_numpy(matrix.reshape(filters * rows * columns, -1)).to(conv.weight.dtype))
     if conv.bias is not None:
-        linear.bias = Parameter(from_numpy(np.repeat(conv.bias.detach().numpy(), rows * columns)))
+        linear.bias = Parameter(from_numpy(np.repeat(readable(conv.bias), rows * columns)).to(conv.bias.dtype))
     return linear
 
 
@@ -392,14 +393,14 @@ def sliding_scores(
         shifts = [_shifts(_Counter(net, batch, axis), _shape(batch)[axis], steps[axis - 2]) for axis in (2, 3)]
         rows, columns = (sum(count for _, count in axis) for axis in shifts)
         scores: Any = None
-        pixels = batch.detach().numpy()
+        pixels = readable(batch)
         for i, (top, down) in enumerate(shifts[0]):
             for j, (left, right) in enumerate(shifts[1]):
-                part = net(from_numpy(np.ascontiguousarray(pixels[:, :, top:, left:]))).numpy()
+                part = readable(net(from_numpy(np.ascontiguousarray(pixels[:, :, top:, left:])).to(batch.dtype)))
                 if scores is None:
                     scores = np.empty((*part.shape[:2], rows, columns), part.dtype)
                 scores[:, :, i :: len(shifts[0]), j :: len(shifts[1])] = part[:, :, :down, :right]
-    return from_numpy(scores)
+    return from_numpy(scores).to(batch.dtype)
 
 
 def _as_batch(model: Module, images: Tensor | npt.ArrayLike) -> Tensor:
@@ -407,7 +408,7 @@ def _as_batch(model: Module, images: Tensor | npt.ArrayLike) -> Tensor:
     if isinstance(images, Tensor):
         return images
     batch = tensor(images)
-    return batch.to(input_dtype(model)) if batch.dtype in (float32, float64) else batch
+    return batch.to(input_dtype(model)) if batch.dtype in (float16, float32, float64) else batch
 
 
 def _shifts(count: _Counter, size: int, stride: int) -> list[tuple[int, int]]:

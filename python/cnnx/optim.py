@@ -1,5 +1,7 @@
 """Optimizers (fused C++ steps) and learning-rate schedules, with torch.optim's names and formulas.
 
+The step of 16-bit parameters is computed in float32, which is also the dtype of their state, and rounded.
+
 Example:
     >>> import cnnx
     >>> model = cnnx.Linear(2, 2)

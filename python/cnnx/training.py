@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import _core, cuda, optim
 from ._arguments import check_integer, check_module, describe
 from ._core import Module, Tensor
-from ._inputs import input_converter, input_device
+from ._inputs import input_converter, input_device, readable
 from ._modes import evaluating, no_grad
 from ._progress import Progress
 from .data import ArrayDataset, Augmentation, DataLoader, Dataset
@@ -346,7 +346,7 @@ def evaluate(model: Module, data: Dataset, batch_size: int = 256, loss: LossFunc
             scores = _scores("evaluate", outputs)
             total += _summed(loss, loss(outputs, labels), len(labels)).item()
             if not confusion.size:
-                classes = scores.numpy().shape[1]
+                classes = readable(scores).shape[1]
                 confusion = np.zeros((classes, classes), np.int64)
             np.add.at(confusion, (labels.numpy(), scores.argmax(axis=1).numpy()), 1)
     count = int(confusion.sum())
@@ -366,7 +366,7 @@ def predict(
         batch_size: images at once.
 
     Returns:
-        Probabilities (N, classes), in the model's dtype: the softmax of the scores.
+        Probabilities (N, classes), in the model's dtype (float32 for bfloat16): the softmax of the scores.
 
     Example:
         >>> import numpy as np
@@ -379,11 +379,11 @@ def predict(
     if isinstance(images, Dataset) and not isinstance(images, Tensor | np.ndarray | list | tuple):
         data: Dataset = images
     else:
-        pixels = np.asarray(images)
+        pixels = readable(images) if isinstance(images, Tensor) else np.asarray(images)
         data = ArrayDataset(pixels, np.zeros(len(pixels), np.int64))
     as_input = input_converter(model)
     with evaluating(model):
         loader = DataLoader(data, batch_size, device=input_device(model))
         scores = (_scores("predict", model(as_input(batch))) for batch, _ in loader)
-        parts = [_core.softmax(each, dim=1).numpy() for each in scores]
+        parts = [readable(_core.softmax(each, dim=1)) for each in scores]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

@@ -89,3 +89,26 @@ TEST_CASE("from_memory releases its owner") {
   }
   CHECK(released);
 }
+
+TEST_CASE("16-bit numbers are rounded once and hold their values") {
+  using cnnx::bfloat16, cnnx::DType, cnnx::float16;
+  static_assert(float16(1.0f).bits == 0x3C00 && bfloat16(1.0f).bits == 0x3F80);
+  static_assert(float16(65520.0f).bits == 0x7C00 && float16(65519.0).bits == 0x7BFF);
+  CHECK(float(float16(0x1p-24f)) == 0x1p-24f);
+  CHECK(float(float16(0x1.8p-25)) == 0x1p-24f);
+  CHECK(float16(1 + 0x1p-11 + 0x1p-40).bits == 0x3C01);  // float32 would see a tie
+  CHECK(bfloat16(1 + 0x1p-8 + 0x1p-40).bits == 0x3F81);
+  CHECK(bfloat16(0x1p-133).bits == 1);
+  CHECK(std::isnan(float(bfloat16(std::nan("")))));
+
+  const Tensor x = cnnx::full({2, 3}, 0.5, {.dtype = DType::kBFloat16, .requires_grad = true});
+  CHECK(x.str() == "tensor([[0.5, 0.5, 0.5],\n        [0.5, 0.5, 0.5]], dtype=bfloat16, requires_grad=True)");
+  const Tensor y = cnnx::sigmoid(x * 2.0);
+  CHECK(y.dtype() == DType::kBFloat16);
+  CHECK(y.data<bfloat16>()[5].bits == bfloat16(1 / (1 + std::exp(-1.0f))).bits);
+  CHECK_THROWS_AS(y.data<float>(), std::invalid_argument);
+  y.sum().backward();
+  CHECK(x.grad().dtype() == DType::kBFloat16);
+  CHECK(cnnx::promote_types(DType::kFloat16, DType::kBFloat16) == DType::kFloat32);
+  CHECK(cnnx::promote_types(DType::kFloat16, DType::kInt64) == DType::kFloat16);
+}

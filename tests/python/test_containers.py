@@ -78,7 +78,7 @@ def test_add_relu_keeps_nan():
         (
             lambda: F.add_relu(cnnx.tensor([1]), cnnx.tensor([1])),
             ValueError,
-            "[add_relu] expected float32 or float64; got int64.",
+            "[add_relu] expected a floating-point tensor; got int64.",
         ),
     ],
 )

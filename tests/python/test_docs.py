@@ -69,6 +69,7 @@ def test_the_reference_has_every_public_name():
         "viz",
     }
     assert modules <= found
-    elsewhere = {"patterns", "weights", *modules, "checkpoint", "float32", "float64", "int64", "bool"}
+    dtypes = {"float32", "float64", "float16", "bfloat16", "int64", "bool"}
+    elsewhere = {"patterns", "weights", *modules, "checkpoint", *dtypes}
     missing = [name for name in cnnx.__all__ if name not in found | elsewhere]
     assert not missing

@@ -28,7 +28,7 @@ import cnnx
         ([[1.0, 2]], "float32", (1, 2)),
         ([], "float32", (0,)),
         (np.zeros((2, 3), np.float64), "float64", (2, 3)),
-        (np.zeros((2, 3), np.float16), "float32", (2, 3)),
+        (np.zeros((2, 3), np.float16), "float16", (2, 3)),
         (np.zeros(4, np.uint8), "int64", (4,)),
         (np.zeros(4, bool), "bool", (4,)),
     ],

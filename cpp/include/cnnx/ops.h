@@ -64,6 +64,11 @@ CNNX_API Tensor sqrt(const Tensor& x);
 CNNX_API Tensor abs(const Tensor& x);
 CNNX_API Tensor clip(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max);
 
+using BinaryFunction = Tensor (*)(const Tensor&, const Tensor&);
+/// fn(x, number), or fn(number, x) when reflected, for a number without a dtype: beside 16-bit values it is a float32
+/// tensor, is not rounded, and does not make the result wider.
+CNNX_API Tensor with_number(BinaryFunction fn, const Tensor& x, const Tensor& number, bool reflected = false);
+
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }

@@ -12,8 +12,8 @@ enum class Precision : unsigned char { kFull, kTF32, kBFloat16, kFloat16 };
 CNNX_API void set_cuda_allow_tf32(bool on);
 CNNX_API bool cuda_allow_tf32();
 
-/// While one lives, what this thread records on CUDA devices is computed in this precision, forward and backward; kFull
-/// ends that of an outer guard.
+/// While one lives, this thread's products on CUDA devices are computed in this precision, forward and backward, and
+/// give tensors of its 16 bits, unless it is kTF32; kFull ends that of an outer guard.
 class CNNX_API AutocastGuard {
  public:
   explicit AutocastGuard(Precision precision);

@@ -15,16 +15,21 @@
 #include <vector>
 
 #include "cnnx/device.h"
+#include "cnnx/half.h"
 
 namespace cnnx {
 
-enum class DType : unsigned char { kBool, kInt64, kFloat32, kFloat64 };
+enum class DType : unsigned char { kBool, kInt64, kFloat16, kBFloat16, kFloat32, kFloat64 };
 
 CNNX_API std::string_view dtype_name(DType dtype);
-/// Parses "bool", "int64", "float32" or "float64".
+/// Parses "bool", "int64", "float16", "bfloat16", "float32" or "float64".
 CNNX_API DType parse_dtype(std::string_view name);
 CNNX_API int64_t dtype_size(DType dtype);
-constexpr bool is_floating(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat64; }
+/// The dtype of what is computed from both: the later one, but float32 for float16 and bfloat16.
+CNNX_API DType promote_types(DType a, DType b);
+constexpr bool is_floating(DType dtype) { return dtype >= DType::kFloat16; }
+/// float16 or bfloat16: operations on them compute in float32.
+constexpr bool is_16_bit(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
 
 /// A number as an argument: integers stay exact.
 class Scalar {
@@ -103,8 +108,9 @@ class CNNX_API Tensor {
   DType dtype() const;
   Device device() const;
 
-  /// The buffer; T is float, double, int64_t or bool and must match dtype(). Ask for the writable pointer again before
-  /// you write again after an operation has used the tensor: convolution keeps a reordered copy of an unchanged weight.
+  /// The buffer; T is float, double, float16, bfloat16, int64_t or bool and must match dtype(). Ask for the writable
+  /// pointer again before you write again after an operation has used the tensor: convolution keeps a reordered copy of
+  /// an unchanged weight.
   template <class T>
   T* data();
   template <class T>

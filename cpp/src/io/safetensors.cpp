@@ -5,7 +5,6 @@
 // asked for.
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -47,31 +46,11 @@ void bytes_to_bool(int64_t count, const char* from, void* to) {
   for (int64_t i = 0; i < count; ++i) static_cast<bool*>(to)[i] = from[i] != 0;
 }
 
-void bfloat16_to_float(int64_t count, const char* from, void* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, from + 2 * i, 2);
-    static_cast<float*>(to)[i] = std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-  }
-}
-
-void float16_to_float(int64_t count, const char* from, void* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, from + 2 * i, 2);
-    const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    const float magnitude = exponent == 31 ? (fraction ? std::nanf("") : INFINITY)
-                            : exponent     ? std::ldexp(static_cast<float>(1024 + fraction), exponent - 25)
-                                           : std::ldexp(static_cast<float>(fraction), -24);
-    static_cast<float*>(to)[i] = bits & 0x8000 ? -magnitude : magnitude;
-  }
-}
-
-constexpr FileDType kDTypes[] = {
+constexpr FileDType kFileDTypes[] = {
     {"F64", 8, DType::kFloat64, nullptr},
     {"F32", 4, DType::kFloat32, nullptr},
-    {"F16", 2, DType::kFloat32, float16_to_float},
-    {"BF16", 2, DType::kFloat32, bfloat16_to_float},
+    {"F16", 2, DType::kFloat16, nullptr},
+    {"BF16", 2, DType::kBFloat16, nullptr},
     {"I64", 8, DType::kInt64, nullptr},
     {"I32", 4, DType::kInt64, widen<int32_t, int64_t>},
     {"I16", 2, DType::kInt64, widen<int16_t, int64_t>},
@@ -81,7 +60,10 @@ constexpr FileDType kDTypes[] = {
 };
 
 std::string_view file_dtype(DType dtype) {
-  return dtype == DType::kFloat64 ? "F64" : dtype == DType::kFloat32 ? "F32" : dtype == DType::kInt64 ? "I64" : "BOOL";
+  const auto* const found = std::find_if(std::begin(kFileDTypes), std::end(kFileDTypes), [&](const FileDType& known) {
+    return known.dtype == dtype && known.bytes == dtype_size(dtype);
+  });
+  return found->name;
 }
 
 struct Entry {
@@ -191,7 +173,7 @@ class Reader {
     Entry entry;
     entry.name = name;
     const auto dtype = value["dtype"].get<std::string>();
-    for (const FileDType& known : kDTypes) {
+    for (const FileDType& known : kFileDTypes) {
       if (known.name == dtype) entry.dtype = &known;
     }
     require(entry.dtype != nullptr, "tensor \"{}\" has the dtype {}, which cnnx cannot read", name, dtype);

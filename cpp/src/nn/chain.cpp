@@ -10,6 +10,7 @@
 #include "ops/conv2d/fused.h"
 #include "ops/conv2d/sequence.h"
 #include "ops/residual.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -124,9 +125,13 @@ size_t run_sequence(ModuleSpan modules, Stage stage, Tensor& y) {
   return taken;
 }
 
-/// Whether a stage that takes a residual gives this shape. If it does not, it is run alone, for the right error.
-bool gives_shape(const Stage& stage, const Tensor& x, const Shape& shape) {
-  if (!stage.conv) return x.defined() && x.shape() == shape;
+/// Whether the stage's output has this shape and dtype, so that it can take the tensor as a residual. If not, it is run
+/// alone, and the sum promotes dtypes or raises the right error.
+bool gives_like(const Stage& stage, const Tensor& x, const Tensor& residual) {
+  const Shape& shape = residual.shape();
+  if (!x.defined() || residual.dtype() != (stage.conv ? narrow_product(x).value_or(x.dtype()) : x.dtype()))
+    return false;
+  if (!stage.conv) return x.shape() == shape;
   try {
     const Conv2dGeometry g = conv2d_geometry(x.shape(), stage.weight.shape(), stage.conv->conv_options());
     return shape == Shape{g.batch, g.out_channels, g.h.output, g.w.output};
@@ -156,7 +161,7 @@ Tensor run_residual(ModuleSpan modules, const Tensor& x, const Tensor& shortcut)
   for (size_t at = 0; at < modules.size();) {
     const Stage stage = stage_at(modules, at, y);
     const bool is_last = at + stage.length == modules.size();
-    if (is_last && stage.takes_residual() && gives_shape(stage, y, shortcut.shape())) {
+    if (is_last && stage.takes_residual() && gives_like(stage, y, shortcut)) {
       return run(stage, modules[at], y, shortcut);
     }
     y = run(stage, modules[at], y, {});

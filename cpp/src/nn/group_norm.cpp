@@ -7,7 +7,7 @@ namespace cnnx {
 namespace {
 
 void check_options(const char* op, double eps, DType dtype) {
-  check(is_floating(dtype), op, "parameters are float32 or float64; got dtype {}.", dtype);
+  check(is_floating(dtype), op, "parameters are floating-point numbers; got dtype {}.", dtype);
   check(eps >= 0, op, "eps must not be negative; got {}.", eps);
 }
 

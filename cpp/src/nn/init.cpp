@@ -47,7 +47,7 @@ const double kSqrt3 = std::sqrt(3.0);  // half the width of a uniform distributi
 }  // namespace
 
 Tensor default_parameter(const Shape& shape, double fan_in, DType dtype) {
-  check(is_floating(dtype), "layer", "parameters are float32 or float64; got dtype {}.", dtype);
+  check(is_floating(dtype), "layer", "parameters are floating-point numbers; got dtype {}.", dtype);
   Tensor parameter = empty(shape, {dtype});
   if (!skip_initialisation) {
     const double bound = deviation(1, fan_in);

@@ -133,7 +133,7 @@ void Module::register_parameter(const std::string& name, const Tensor& tensor) {
   if (value.defined()) {
     check(value.is_leaf(), "register_parameter", "\"{}\" must be a leaf; got the result of an operation. Use detach().",
           name);
-    check(is_floating(value.dtype()), "register_parameter", "\"{}\" must be float32 or float64; got {}.", name,
+    check(is_floating(value.dtype()), "register_parameter", "\"{}\" must be of floating-point numbers; got {}.", name,
           value.dtype());
     value.set_requires_grad(true);
   }
@@ -450,7 +450,7 @@ void convert_tensors(Module& module, Convert convert) {
 }  // namespace
 
 void Module::to(DType dtype) {
-  check(is_floating(dtype), "to", "modules convert to float32 or float64; got {}.", dtype);
+  check(is_floating(dtype), "to", "modules convert to floating-point dtypes; got {}.", dtype);
   convert_tensors(*this, [&](const Tensor& x) { return is_floating(x.dtype()) ? x.to(dtype) : x; });
   apply([&](Module& module) { module.dtype_changed(dtype); });
 }

@@ -19,7 +19,8 @@ void visit(FieldVisitor& visitor, BatchNorm2dArgs& args) {
 
 BatchNorm2d::BatchNorm2d(int64_t num_features, const BatchNorm2dOptions& options) : Layer(Args{num_features, options}) {
   check_positive("BatchNorm2d", "num_features", num_features);
-  check(is_floating(options.dtype), "BatchNorm2d", "parameters are float32 or float64; got dtype {}.", options.dtype);
+  check(is_floating(options.dtype), "BatchNorm2d", "parameters are floating-point numbers; got dtype {}.",
+        options.dtype);
   check(options.eps >= 0, "BatchNorm2d", "eps must not be negative; got {}.", options.eps);
   check(options.momentum >= 0 && options.momentum <= 1, "BatchNorm2d", "momentum must lie in [0, 1]; got {}.",
         options.momentum);
@@ -55,7 +56,9 @@ std::pair<Tensor, Tensor> BatchNorm2d::evaluation_affine() const {
   const auto fits = [&](const Tensor& x) {  // any of them may have been replaced
     return !x.defined() || (x.shape() == mean.shape() && x.dtype() == mean.dtype() && x.device() == mean.device());
   };
-  if (mean.rank() != 1 || !is_floating(mean.dtype()) || !fits(var) || !fits(weight) || !fits(bias)) return {};
+  if (mean.rank() != 1 || !is_floating(mean.dtype()) || is_16_bit(mean.dtype()) || !fits(var) || !fits(weight) ||
+      !fits(bias))
+    return {};
   return batch_norm_affine(mean, var, weight, bias, args_.options.eps);
 }
 

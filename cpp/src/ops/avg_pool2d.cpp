@@ -4,10 +4,15 @@
 #include "autograd.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
 Tensor average_windows(const char* op, const PoolGeometry& g, bool count_include_pad, const Tensor& x) {
+  if (is_16_bit(x)) {
+    return in_float32(
+        x.dtype(), [&](const Tensor& wide) { return average_windows(op, g, count_include_pad, wide); }, x);
+  }
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   dispatch_floating(x.dtype(), [&](auto t) {
     if (y.numel() == 0) return;

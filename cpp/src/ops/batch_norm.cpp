@@ -7,9 +7,12 @@
 #include "ops/residual.h"
 #include "ops/unary.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
+
+constexpr const char* kOp = "batch_norm";
 
 BatchNormGeometry geometry(const char* op, const Tensor& x,
                            std::initializer_list<std::pair<const char*, const Tensor*>> vectors) {
@@ -18,7 +21,7 @@ BatchNormGeometry geometry(const char* op, const Tensor& x,
   BatchNormGeometry g{x.size(0), x.size(1), 1};
   for (int axis = 2; axis < x.rank(); ++axis) g.plane *= x.size(axis);
   for (const auto& [name, tensor] : vectors) {
-    check_like(op, name, x, *tensor);
+    check_like_or_float32(op, name, x, *tensor);
     check(!tensor->defined() || tensor->shape() == Shape{g.channels}, op,
           "expected {} of shape ({},) for input {}; got {}.", name, g.channels, x.shape(),
           tensor->defined() ? tensor->shape() : Shape());
@@ -33,8 +36,10 @@ void update_running(const BatchNormGeometry& g, double momentum, const Tensor& m
   const double unbias = static_cast<double>(g.count()) / static_cast<double>(g.count() - 1);
   const auto blend = [&](Tensor& running, const Tensor& batch, double factor) {
     if (!running.defined()) return;
-    kernels<BatchNormKernels<T>>(running.device())
-        .blend(g.channels, momentum, factor, batch.data<T>(), running.data<T>());
+    change_in_float32(running, [&](Tensor& average) {
+      kernels<BatchNormKernels<T>>(average.device())
+          .blend(g.channels, momentum, factor, batch.data<T>(), average.data<T>());
+    });
     running.impl()->storage->bump_version();
   };
   blend(running_mean, mean, 1);
@@ -50,38 +55,12 @@ Tensor inverse_deviation(const Tensor& var, double eps) {
   return result;
 }
 
-}  // namespace
-
-std::pair<Tensor, Tensor> batch_norm_affine(const Tensor& mean, const Tensor& var, const Tensor& weight,
-                                            const Tensor& bias, double eps) {
-  Tensor scale = empty_like(mean), shift = empty_like(mean);
-  dispatch_floating(mean.dtype(), [&](auto t) {
-    using T = decltype(t);
-    kernels<BatchNormKernels<T>>(mean.device())
-        .affine(mean.numel(), eps, mean.data<T>(), var.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
-                scale.data<T>(), shift.data<T>());
-  });
-  return {scale, shift};
-}
-
-Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
-                  const Tensor& bias, const BatchNormOptions& options) {
-  return batch_norm(x, running_mean, running_var, weight, bias, options, BatchNormFusion());
-}
-
-Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
-                  const Tensor& bias, const BatchNormOptions& options, const BatchNormFusion& fusion) {
-  constexpr const char* kOp = "batch_norm";
-  const BatchNormGeometry g = geometry(
-      kOp, x, {{"running_mean", &running_mean}, {"running_var", &running_var}, {"weight", &weight}, {"bias", &bias}});
-  check(options.eps >= 0, kOp, "eps must not be negative; got {}.", options.eps);
+/// What batch_norm() does once all is checked; the running statistics may be of 16 bits if they are only written.
+Tensor normalize(const BatchNormGeometry& g, const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                 const Tensor& weight, const Tensor& bias, const BatchNormOptions& options,
+                 const BatchNormFusion& fusion) {
   const bool training = options.training;
-  check(training || (running_mean.defined() && running_var.defined()), kOp,
-        "evaluation needs running_mean and running_var. Pass them, or training=True.");
-  check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.",
-        x.shape());
   const Tensor& residual = fusion.residual;
-  if (residual.defined()) check_residual(x.shape(), residual.shape());
   Tensor mean = running_mean, var = running_var;
   Tensor y = empty_like(x);
   if (training) mean = empty_like(x, {g.channels}), var = empty_like(mean);
@@ -122,6 +101,48 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   });
                   return grads;
                 });
+}
+
+}  // namespace
+
+std::pair<Tensor, Tensor> batch_norm_affine(const Tensor& mean, const Tensor& var, const Tensor& weight,
+                                            const Tensor& bias, double eps) {
+  Tensor scale = empty_like(mean), shift = empty_like(mean);
+  dispatch_floating(mean.dtype(), [&](auto t) {
+    using T = decltype(t);
+    kernels<BatchNormKernels<T>>(mean.device())
+        .affine(mean.numel(), eps, mean.data<T>(), var.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
+                scale.data<T>(), shift.data<T>());
+  });
+  return {scale, shift};
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, const BatchNormOptions& options) {
+  return batch_norm(x, running_mean, running_var, weight, bias, options, BatchNormFusion());
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, const BatchNormOptions& options, const BatchNormFusion& fusion) {
+  const BatchNormGeometry g = geometry(
+      kOp, x, {{"running_mean", &running_mean}, {"running_var", &running_var}, {"weight", &weight}, {"bias", &bias}});
+  check(options.eps >= 0, kOp, "eps must not be negative; got {}.", options.eps);
+  const bool training = options.training;
+  check(training || (running_mean.defined() && running_var.defined()), kOp,
+        "evaluation needs running_mean and running_var. Pass them, or training=True.");
+  check(!training || g.count() > 1, kOp, "training needs more than one value a channel; got input of shape {}.",
+        x.shape());
+  const Tensor& residual = fusion.residual;
+  if (residual.defined()) check_residual(x.shape(), residual.shape());
+  if (!is_16_bit(x)) return normalize(g, x, running_mean, running_var, weight, bias, options, fusion);
+  const auto fn = [&](const Tensor& wide_x, const Tensor& mean, const Tensor& var, const Tensor& wide_weight,
+                      const Tensor& wide_bias, const Tensor& wide_residual) {
+    return normalize(g, wide_x, training ? running_mean : mean, training ? running_var : var, wide_weight, wide_bias,
+                     options, {wide_residual, fusion.relu});
+  };
+  const Tensor none;  // statistics that are written need no copies
+  return in_float32(x.dtype(), fn, x, training ? none : running_mean, training ? none : running_var, weight, bias,
+                    residual);
 }
 
 }  // namespace cnnx

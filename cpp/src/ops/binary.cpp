@@ -1,5 +1,5 @@
-// add, sub, mul, div, pow and comparisons with NumPy broadcasting and dtype promotion (bool < int64 < float32 <
-// float64).
+// add, sub, mul, div, pow and comparisons with NumPy broadcasting and dtype promotion (bool < int64 < float16 and
+// bfloat16 < float32 < float64).
 #include "ops/binary.h"
 
 #include "autograd.h"
@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "ops/unary.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
@@ -69,8 +70,6 @@ Tensor sum_to(const Tensor& grad, const Shape& shape) {
 
 namespace {
 
-DType promote(DType a, DType b) { return std::max(a, b); }
-
 /// y = op(a, b), all of one dtype; y may be a, or b where that is not repeated.
 void run_into(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& y) {
   if (y.numel() == 0) return;
@@ -127,10 +126,15 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
   check(a.defined() && b.defined(), name, "expected two tensors; got an undefined one.");
   check_same_device(name, a, b);
   const Shape shape = broadcast_shape(name, a.shape(), b.shape());
-  DType dtype = std::max(promote(a.dtype(), b.dtype()), DType::kInt64);
+  DType dtype = std::max(promote_types(a.dtype(), b.dtype()), DType::kInt64);
   if (op == BinaryOp::kDiv && !is_floating(dtype)) dtype = DType::kFloat32;
   a = a.to(dtype);
   b = b.to(dtype);
+  if (is_16_bit(dtype)) {
+    return in_float32(
+        op == BinaryOp::kPow ? wide_result(a) : dtype,
+        [&](const Tensor& wide_a, const Tensor& wide_b) { return binary(what, wide_a, wide_b); }, a, b);
+  }
   Tensor y = run(op, a, b, shape);
   if (!grad_needed({&a, &b})) return y;
   const bool need_a = a.requires_grad(), need_b = b.requires_grad();
@@ -143,8 +147,7 @@ Tensor binary(OpName what, Tensor a, Tensor b) {
     if (need_b && (op == BinaryOp::kDiv || op == BinaryOp::kPow)) saved_y = save(y);
   }
   return record(name, y, {&a, &b}, [=, shape_a = a.shape(), shape_b = b.shape()](const Tensor& gy) {
-    const Tensor& va = saved_a.get(name);
-    const Tensor& vb = saved_b.get(name);
+    const Tensor va = saved_a.get(name), vb = saved_b.get(name);
     Gradients grads(2);
     if (need_a) grads[0] = sum_to(grad_a(op, gy, va, vb), shape_a);
     if (need_b) grads[1] = sum_to(grad_b(op, gy, va, vb, saved_y.get(name)), shape_b);
@@ -172,7 +175,7 @@ Tensor& change(OpName what, Tensor& x, const Tensor& y) {
   check<std::runtime_error>(!grad_needed({&x, &y}), name,
                             "writing in place is not recorded, so a gradient would be lost. Write x = x op y, or do it "
                             "under no_grad().");
-  if (x.dtype() == DType::kBool || y.dtype() > x.dtype()) return x.copy_(binary(what, x, y));
+  if (x.dtype() == DType::kBool || is_16_bit(x) || y.dtype() > x.dtype()) return x.copy_(binary(what, x, y));
   Tensor right = y.to(x.dtype());
   if (is_in_the_way(right, x)) right = right.clone();
   run_into(op, x, right, x);
@@ -183,7 +186,8 @@ Tensor& change(OpName what, Tensor& x, const Tensor& y) {
 /// A number as an operand: of x's dtype, but integers become float32 beside a number that is not one.
 Tensor scalar_like(const Tensor& x, Scalar value) {
   check(x.defined(), "tensor", "an undefined tensor was used.");
-  return full({}, value, {std::max({x.dtype(), DType::kInt64, value.dtype()}), x.device()});
+  const DType own = is_16_bit(x) ? DType::kFloat32 : x.dtype();
+  return full({}, value, {std::max({own, DType::kInt64, value.dtype()}), x.device()});
 }
 
 }  // namespace
@@ -208,8 +212,9 @@ Tensor& Tensor::div_(const Tensor& other) { return change({BinaryOp::kDiv, "div_
 Tensor add_relu(const Tensor& a, const Tensor& b) {
   constexpr const char* kOp = "add_relu";
   check_floating(kOp, a);
-  check_like(kOp, "both tensors", a, b);
+  check_factor(kOp, "both tensors", a, b);
   check(a.shape() == b.shape(), kOp, "expected two tensors of one shape; got {} and {}.", a.shape(), b.shape());
+  if (is_16_bit(a) || is_16_bit(b)) return in_float32(promote_types(a.dtype(), b.dtype()), add_relu, a, b);
   Tensor y = run(BinaryOp::kAddRelu, a, b, a.shape());
   if (!grad_needed({&a, &b})) return y;
   return record(kOp, y, {&a, &b}, [saved_y = save(y)](const Tensor& gy) -> Gradients {
@@ -218,14 +223,21 @@ Tensor add_relu(const Tensor& a, const Tensor& b) {
   });
 }
 
-Tensor operator+(const Tensor& a, Scalar b) { return add(a, scalar_like(a, b)); }
-Tensor operator-(const Tensor& a, Scalar b) { return sub(a, scalar_like(a, b)); }
-Tensor operator*(const Tensor& a, Scalar b) { return mul(a, scalar_like(a, b)); }
-Tensor operator/(const Tensor& a, Scalar b) { return div(a, scalar_like(a, b)); }
-Tensor operator+(Scalar a, const Tensor& b) { return add(scalar_like(b, a), b); }
-Tensor operator-(Scalar a, const Tensor& b) { return sub(scalar_like(b, a), b); }
-Tensor operator*(Scalar a, const Tensor& b) { return mul(scalar_like(b, a), b); }
-Tensor operator/(Scalar a, const Tensor& b) { return div(scalar_like(b, a), b); }
+Tensor with_number(BinaryFunction fn, const Tensor& x, const Tensor& number, bool reflected) {
+  const auto apply = [&](const Tensor& values) { return reflected ? fn(number, values) : fn(values, number); };
+  if (!is_16_bit(x)) return apply(x);
+  const bool stays_wide = fn == static_cast<BinaryFunction>(pow);
+  return in_float32(stays_wide ? wide_result(x) : x.dtype(), apply, x);
+}
+
+Tensor operator+(const Tensor& a, Scalar b) { return with_number(add, a, scalar_like(a, b)); }
+Tensor operator-(const Tensor& a, Scalar b) { return with_number(sub, a, scalar_like(a, b)); }
+Tensor operator*(const Tensor& a, Scalar b) { return with_number(mul, a, scalar_like(a, b)); }
+Tensor operator/(const Tensor& a, Scalar b) { return with_number(div, a, scalar_like(a, b)); }
+Tensor operator+(Scalar a, const Tensor& b) { return with_number(add, b, scalar_like(b, a), true); }
+Tensor operator-(Scalar a, const Tensor& b) { return with_number(sub, b, scalar_like(b, a), true); }
+Tensor operator*(Scalar a, const Tensor& b) { return with_number(mul, b, scalar_like(b, a), true); }
+Tensor operator/(Scalar a, const Tensor& b) { return with_number(div, b, scalar_like(b, a), true); }
 
 Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
   check(a.defined() && b.defined(), "compare", "expected two tensors; got an undefined one.");
@@ -233,7 +245,8 @@ Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
   const Shape shape = broadcast_shape("compare", a.shape(), b.shape());
   Tensor y = empty(shape, {DType::kBool, a.device()});
   if (y.numel() == 0) return y;
-  const DType dtype = std::max(promote(a.dtype(), b.dtype()), DType::kInt64);
+  DType dtype = std::max(promote_types(a.dtype(), b.dtype()), DType::kInt64);
+  if (is_16_bit(dtype)) dtype = DType::kFloat32;
   const Tensor va = a.detach().to(dtype), vb = b.detach().to(dtype);
   const Broadcast g = make_broadcast(a.shape(), b.shape(), shape);
   const auto apply = [&](auto t) {
@@ -249,7 +262,7 @@ Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
 }
 
 Tensor accumulate(Tensor a, const Tensor& b) {
-  if (!is_ours(a)) return add(a, b);
+  if (!is_ours(a) || is_16_bit(a)) return add(a, b);
   if (a.numel() == 0) return a;
   dispatch_floating(a.dtype(), [&](auto t) {
     using T = decltype(t);

@@ -21,12 +21,15 @@ void convert(int64_t n, DType from, const void* x, DType to, void* y) {
         if constexpr (std::is_same_v<A, B>) {
           std::memcpy(out + begin, in + begin, static_cast<size_t>(end - begin) * sizeof(A));
         } else if constexpr (std::is_same_v<B, bool>) {
-          for (int64_t i = begin; i < end; ++i) out[i] = in[i] != 0;
-        } else if constexpr (std::is_floating_point_v<A> && std::is_same_v<B, int64_t>) {
+          for (int64_t i = begin; i < end; ++i) out[i] = is_nonzero(in[i]);
+        } else if constexpr (is_floating(dtype_of<A>()) && std::is_same_v<B, int64_t>) {
           // Out of range and NaN give the smallest integer, as the hardware does; plain conversion would be undefined.
           for (int64_t i = begin; i < end; ++i) {
-            out[i] = in[i] >= A(-0x1p63) && in[i] < A(0x1p63) ? static_cast<int64_t>(in[i]) : INT64_MIN;
+            const Computed<A> value = in[i];
+            out[i] = value >= -0x1p63f && value < 0x1p63f ? static_cast<int64_t>(value) : INT64_MIN;
           }
+        } else if constexpr (std::is_same_v<B, double>) {
+          for (int64_t i = begin; i < end; ++i) out[i] = as_double(in[i]);
         } else {
           for (int64_t i = begin; i < end; ++i) out[i] = static_cast<B>(in[i]);
         }

@@ -12,10 +12,13 @@ namespace {
 template <class A, class B>
 __device__ B converted(A value) {
   if constexpr (std::is_same_v<B, bool>) {
-    return value != A(0);
-  } else if constexpr (std::is_floating_point_v<A> && std::is_same_v<B, int64_t>) {
+    return is_nonzero(value);
+  } else if constexpr (is_floating(dtype_of<A>()) && std::is_same_v<B, int64_t>) {
     // As on the CPU: out of range and NaN give the smallest integer.
-    return value >= A(-0x1p63) && value < A(0x1p63) ? static_cast<int64_t>(value) : INT64_MIN;
+    const Computed<A> number = value;
+    return number >= -0x1p63f && number < 0x1p63f ? static_cast<int64_t>(number) : INT64_MIN;
+  } else if constexpr (std::is_same_v<B, double>) {
+    return as_double(value);
   } else {
     return static_cast<B>(value);
   }

@@ -29,7 +29,7 @@ ClassLossGeometry class_loss_geometry(const char* op, const Tensor& scores, Tens
   check(targets.shape() == expected, op, "expected targets of shape {} for scores of shape {}; got {}.", expected,
         scores.shape(), targets.shape());
   check(g.classes > 0 || g.count() == 0, op, "expected at least one class; got scores of shape {}.", scores.shape());
-  check_like(op, "class weights", scores, weight);
+  check_like(op, kClassWeights, scores, weight);
   check(!weight.defined() || weight.shape() == Shape{g.classes}, op, "expected class weights of shape ({},); got {}.",
         g.classes, weight.defined() ? weight.shape() : Shape());
   const TargetRule rule{op, g.classes, ignore_index != nullptr, ignore_index ? *ignore_index : 0};

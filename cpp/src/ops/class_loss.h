@@ -14,6 +14,8 @@ struct ClassLossGeometry {
   constexpr int64_t count() const { return items * inner; }
 };
 
+inline constexpr const char* kClassWeights = "class weights";  // in messages
+
 /// Checks shapes, dtypes and devices, the class weights if defined, and that every target is a class (or ignore_index).
 /// Raises std::invalid_argument, and std::out_of_range for a target that is no class: on CUDA when the host next waits
 /// for the device. Replaces targets by a copy that nobody else can change, with classes in place of what are none: an

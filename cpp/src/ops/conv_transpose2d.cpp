@@ -6,6 +6,7 @@
 #include "ops/broadcast.h"
 #include "ops/conv2d/conv2d.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -62,8 +63,14 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                         const ConvTransposeOptions& options) {
   check_floating(kOp, x);
   check(weight.defined(), kOp, "expected a weight tensor; got none.");
-  check_like(kOp, "weight", x, weight);
-  check_like(kOp, "bias", x, bias);
+  check_factor(kOp, "weight", x, weight);
+  check_factor(kOp, "bias", x, bias);
+  if (const auto dtype = narrow_product(x)) {
+    const auto fn = [&](const Tensor& wide_x, const Tensor& wide_weight, const Tensor& wide_bias) {
+      return conv_transpose2d(wide_x, wide_weight, wide_bias, options);
+    };
+    return product_in_float32(*dtype, fn, x, weight, bias);
+  }
   Conv2dGeometry g = geometry(x.shape(), weight.shape(), options);
   g.precision = compute_precision(x);
   check(!bias.defined() || bias.shape() == Shape{g.in_channels}, kOp, "expected a bias of shape ({},); got {}.",

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -29,6 +30,15 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
   Tensor targets = given_targets;
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1, kOp,
         "label_smoothing must lie in [0, 1]; got {}.", options.label_smoothing);
+  if (is_16_bit(logits)) {
+    check_like_or_float32(kOp, kClassWeights, logits, weight);
+    const auto loss = [&](const Tensor& wide, const Tensor& wide_weight) {
+      CrossEntropyOptions wide_options = options;
+      wide_options.weight = wide_weight;
+      return cross_entropy(wide, targets, wide_options);
+    };
+    return in_float32(wide_result(logits), loss, logits, weight);
+  }
   const CrossEntropyGeometry g{class_loss_geometry(kOp, logits, targets, weight, &options.ignore_index),
                                options.ignore_index, options.label_smoothing};
   Tensor losses = empty_like(logits, {g.count()}), lse = empty_like(losses);
@@ -44,8 +54,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& given_targets, const Cr
   if (!grad_needed({&logits})) return y;
   const bool shared = options.reduction != Reduction::kNone;
   return record(kOp, y, {&logits}, [=, saved_x = save(logits), saved_w = save(weight)](const Tensor& gy) -> Gradients {
-    const Tensor& x = saved_x.get(kOp);
-    const Tensor& w = saved_w.get(kOp);
+    const Tensor x = saved_x.get(kOp), w = saved_w.get(kOp);
     Tensor gx = empty_like(x);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);

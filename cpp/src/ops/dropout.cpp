@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -27,6 +28,7 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   check_floating(kOp, x);
   check(p >= 0 && p <= 1, kOp, "p must lie in [0, 1]; got {}.", p);
   if (!training || p == 0) return x;
+  if (is_16_bit(x)) return in_float32(x.dtype(), [&](const Tensor& wide) { return dropout(wide, p); }, x);
   const Philox stream = next_stream(x.device());
   const Tensor y = apply(x, stream, p);
   if (!grad_needed({&x})) return y;
@@ -39,6 +41,7 @@ Tensor dropout2d(const Tensor& x, double p, bool training) {
   check(x.rank() == 4, kOp, "expected images of shape (N, C, H, W); got shape {}.", x.shape());
   check(p >= 0 && p <= 1, kOp, "p must lie in [0, 1]; got {}.", p);
   if (!training || p == 0) return x;
+  if (is_16_bit(x)) return in_float32(x.dtype(), [&](const Tensor& wide) { return dropout2d(wide, p); }, x);
   return x * dropout(ones({x.size(0), x.size(1), 1, 1}, {x.dtype(), x.device()}), p);
 }
 

@@ -5,12 +5,13 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
 
 void check_affine(const char* op, const Tensor& x, const char* name, const Tensor& tensor, const Shape& shape) {
-  check_like(op, name, x, tensor);
+  check_like_or_float32(op, name, x, tensor);
   check(!tensor.defined() || tensor.shape() == shape, op, "expected {} of shape {} for input {}; got {}.", name, shape,
         x.shape(), tensor.defined() ? tensor.shape() : Shape());
 }
@@ -44,8 +45,17 @@ struct Normalized {
   Tensor y, mean, var;
 };
 
-Normalized normalize_rows(const char* op, const GroupNormGeometry& g, const Tensor& x, const Tensor& weight,
-                          const Tensor& bias) {
+Normalized normalize_rows(const char* op, const GroupNormGeometry& g, DType dtype, const Tensor& x,
+                          const Tensor& weight, const Tensor& bias) {
+  if (is_16_bit(x)) {
+    Normalized r;
+    const auto normalize = [&](const Tensor& wide_x, const Tensor& wide_weight, const Tensor& wide_bias) {
+      r = normalize_rows(op, g, DType::kFloat32, wide_x, wide_weight, wide_bias);
+      return std::move(r.y);
+    };
+    r.y = in_float32(dtype, normalize, x, weight, bias);
+    return r;
+  }
   Normalized r{empty_like(x), empty_like(x, {g.rows()}), empty_like(x, {g.rows()})};
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
@@ -76,9 +86,12 @@ Normalized normalize_rows(const char* op, const GroupNormGeometry& g, const Tens
 void update_running(const GroupNormGeometry& g, double momentum, const Tensor& statistics, double factor,
                     Tensor running) {
   if (!running.defined() || g.batch == 0) return;
-  dispatch_floating(running.dtype(), [&](auto t) {
-    using T = decltype(t);
-    kernels<GroupNormKernels<T>>(running.device()).blend(g, momentum, factor, statistics.data<T>(), running.data<T>());
+  change_in_float32(running, [&](Tensor& average) {
+    dispatch_floating(average.dtype(), [&](auto t) {
+      using T = decltype(t);
+      kernels<GroupNormKernels<T>>(average.device())
+          .blend(g, momentum, factor, statistics.data<T>(), average.data<T>());
+    });
   });
   running.impl()->storage->bump_version();
 }
@@ -94,7 +107,7 @@ Tensor group_norm(const Tensor& x, int64_t num_groups, const Tensor& weight, con
   check_affine(kOp, x, "bias", bias, {g.channels});
   g.channels /= num_groups;
   g.groups = num_groups;
-  return normalize_rows(kOp, g, x, weight, bias).y;
+  return normalize_rows(kOp, g, wide_result(x), x, weight, bias).y;
 }
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
@@ -111,7 +124,7 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   check_affine(kOp, x, "bias", bias, normalized_shape);
   GroupNormGeometry g{1, 1, normalized_shape.numel(), 1, eps};
   for (int axis = 0; axis < first; ++axis) g.batch *= x.size(axis);
-  return normalize_rows(kOp, g, x, weight, bias).y;
+  return normalize_rows(kOp, g, wide_result(x), x, weight, bias).y;
 }
 
 Tensor instance_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
@@ -132,7 +145,7 @@ Tensor instance_norm(const Tensor& x, const Tensor& running_mean, const Tensor& 
   check(g.plane > 1 || g.batch == 0, kOp,
         "the image's own statistics need more than one value a channel; got input of shape {}.", x.shape());
   std::swap(g.groups, g.channels);
-  const Normalized result = normalize_rows(kOp, g, x, weight, bias);
+  const Normalized result = normalize_rows(kOp, g, x.dtype(), x, weight, bias);
   const auto count = static_cast<double>(g.plane);
   update_running(g, options.momentum, result.mean, 1, running_mean);
   update_running(g, options.momentum, result.var, count / (count - 1), running_var);

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -52,6 +53,9 @@ Tensor to_images(const Conv2dGeometry& g, const Tensor& columns, const Shape& sh
 Tensor im2col(const Tensor& x, Pair kernel_size, const WindowOptions& options) {
   constexpr const char* kOp = "im2col";
   check_floating(kOp, x);
+  if (is_16_bit(x)) {
+    return in_float32(x.dtype(), [&](const Tensor& wide) { return im2col(wide, kernel_size, options); }, x);
+  }
   check(x.rank() == 4 || x.rank() == 3, kOp, "expected images of shape (N, C, H, W); got shape {}.", x.shape());
   const bool batched = x.rank() == 4;
   const Conv2dGeometry g =
@@ -66,6 +70,10 @@ Tensor im2col(const Tensor& x, Pair kernel_size, const WindowOptions& options) {
 Tensor col2im(const Tensor& columns, Pair output_size, Pair kernel_size, const WindowOptions& options) {
   constexpr const char* kOp = "col2im";
   check_floating(kOp, columns);
+  if (is_16_bit(columns)) {
+    return in_float32(
+        columns.dtype(), [&](const Tensor& wide) { return col2im(wide, output_size, kernel_size, options); }, columns);
+  }
   check(columns.rank() == 3 || columns.rank() == 2, kOp,
         "expected columns of shape (N, C * R * S, OH * OW); got shape {}.", columns.shape());
   check(output_size.h >= 1 && output_size.w >= 1, kOp, "output size must be at least 1; got {}.", output_size);

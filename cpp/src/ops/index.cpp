@@ -7,6 +7,7 @@
 #include "ops/broadcast.h"
 #include "ops/shape.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -178,14 +179,17 @@ Tensor gather(const Tensor& x, const Tensor& table, const Shape& shape) {
       .gather_rows(table.numel(), table.data<int64_t>(), row_values * dtype_size(x.dtype()), x.raw_data(),
                    y.raw_data());
   if (!grad_needed({&x})) return y;
-  return record(kRead, y, {&x}, [=, from = x.shape()](const Tensor& gy) -> Gradients {
-    Tensor gx = empty_like(gy, from);
-    dispatch_floating(gy.dtype(), [&](auto t) {
-      using T = decltype(t);
-      kernels<RowKernels<T>>(gy.device())
-          .scatter_add(table.numel(), table.data<int64_t>(), length, row_values, gy.data<T>(), gx.data<T>());
-    });
-    return {gx};
+  return record(kRead, y, {&x}, [=, from = x.shape()](const Tensor& gradient) -> Gradients {
+    const auto scattered = [&](const Tensor& gy) {
+      Tensor gx = empty_like(gy, from);
+      dispatch_floating(gy.dtype(), [&](auto t) {
+        using T = decltype(t);
+        kernels<RowKernels<T>>(gy.device())
+            .scatter_add(table.numel(), table.data<int64_t>(), length, row_values, gy.data<T>(), gx.data<T>());
+      });
+      return gx;
+    };
+    return {in_float32(gradient.dtype(), scattered, gradient)};
   });
 }
 

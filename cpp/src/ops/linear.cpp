@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "ops/product_gradient.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -30,8 +31,9 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_floating(op, x);
   check(weight.defined() && weight.rank() == 2, op, "expected a weight of shape (out, in); got {}.",
         weight.defined() ? weight.shape() : Shape());
-  check_like(op, "weight", x, weight);
-  check_like(op, "bias", x, bias);
+  check_factor(op, "weight", x, weight);
+  check_factor(op, "bias", x, bias);
+  if (const auto dtype = narrow_product(x)) return product_in_float32(*dtype, linear, x, weight, bias);
   const LinearGeometry g{x.rank() > 0 && x.size(-1) > 0 ? x.numel() / x.size(-1) : 0, weight.size(1), weight.size(0),
                          compute_precision(x)};
   check(x.rank() >= 1 && x.size(-1) == g.in, op, "expected {} input features (weight is {}); got input of shape {}.{}",

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "parallel.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -34,6 +35,9 @@ Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNor
   check(std::isfinite(options.k) && options.k > 0, kOp, "k must be finite and positive; got {}.", options.k);
   LrnGeometry g{x.size(0), x.size(1), 1, size, options.alpha, options.beta, options.k};
   for (int axis = 2; axis < x.rank(); ++axis) g.plane *= x.size(axis);
+  if (is_16_bit(x)) {
+    return in_float32(x.dtype(), [&](const Tensor& wide) { return local_response_norm(wide, size, options); }, x);
+  }
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
@@ -43,7 +47,7 @@ Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNor
   });
   if (!grad_needed({&x})) return y;
   return record(kOp, y, {&x}, [=, saved_x = save(x)](const Tensor& gy) -> Gradients {
-    const Tensor& vx = saved_x.get(kOp);
+    const Tensor vx = saved_x.get(kOp);
     Tensor gx = empty_like(vx);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);

@@ -7,6 +7,7 @@
 #include "ops/broadcast.h"
 #include "parallel.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -66,8 +67,14 @@ Tensor backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& g
 Tensor locally_connected2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const WindowOptions& options) {
   check_floating(kOp, x);
   check(weight.defined(), kOp, "expected a weight tensor; got none.");
-  check_like(kOp, "weight", x, weight);
-  check_like(kOp, "bias", x, bias);
+  check_factor(kOp, "weight", x, weight);
+  check_factor(kOp, "bias", x, bias);
+  if (const auto dtype = narrow_product(x)) {
+    const auto fn = [&](const Tensor& wide_x, const Tensor& wide_weight, const Tensor& wide_bias) {
+      return locally_connected2d(wide_x, wide_weight, wide_bias, options);
+    };
+    return product_in_float32(*dtype, fn, x, weight, bias);
+  }
   const Conv2dGeometry g = geometry(x.shape(), weight.shape(), options);
   const Shape bias_shape{g.out_channels, g.h.output, g.w.output};
   check(!bias.defined() || bias.shape() == bias_shape, kOp, "expected a bias of shape {}; got {}.", bias_shape,

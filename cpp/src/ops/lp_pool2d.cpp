@@ -7,6 +7,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
@@ -15,6 +16,10 @@ Tensor lp_pool2d(const Tensor& x, double norm_type, Pair kernel_size, const LPPo
   check(norm_type > 0 && std::isfinite(norm_type), kOp,
         "norm_type must be positive and finite; got {}. For the largest value use max_pool2d.", norm_type);
   const PoolGeometry g = pool_geometry(kOp, x, kernel_size, options.stride, 1, 0, options.fit);
+  if (is_16_bit(x)) {
+    return in_float32(
+        x.dtype(), [&](const Tensor& wide) { return lp_pool2d(wide, norm_type, kernel_size, options); }, x);
+  }
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
@@ -22,7 +27,7 @@ Tensor lp_pool2d(const Tensor& x, double norm_type, Pair kernel_size, const LPPo
   });
   if (!grad_needed({&x})) return y;
   return record(kOp, y, {&x}, [=, saved_x = save(x), saved_y = save(y)](const Tensor& gy) -> Gradients {
-    const Tensor& vx = saved_x.get(kOp);
+    const Tensor vx = saved_x.get(kOp);
     Tensor gx = empty_like(vx);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);

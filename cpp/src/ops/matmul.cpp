@@ -6,6 +6,7 @@
 #include "kernels.h"
 #include "ops/broadcast.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -59,7 +60,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   const char* op = "matmul";
   check_floating(op, a);
   check(b.defined(), op, "expected two tensors; got an undefined one.");
-  check_like(op, "both operands", a, b);
+  check_factor(op, "both operands", a, b);
+  if (const auto dtype = narrow_product(a)) return product_in_float32(*dtype, matmul, a, b);
   check(a.rank() > 0 && b.rank() > 0, op, "operands need at least one axis; got shapes {} and {}. Use * for numbers.",
         a.shape(), b.shape());
   if (a.rank() == 1) return matmul(a.unsqueeze(0), b).squeeze(b.rank() == 1 ? 0 : -2);

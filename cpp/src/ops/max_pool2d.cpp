@@ -6,12 +6,14 @@
 #include "kernels.h"
 #include "parallel.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
 Tensor max_windows(const char* op, const PoolGeometry& g, const Tensor& x) {
   check(g.h.max_taps() < (int64_t{1} << 31) / g.w.max_taps(), op, "the window has too many taps: {} x {}.",
         g.h.max_taps(), g.w.max_taps());
+  if (is_16_bit(x)) return in_float32(x.dtype(), [&](const Tensor& wide) { return max_windows(op, g, wide); }, x);
   Tensor y = empty_like(x, pooled_shape(g, x.shape()));
   const bool recorded = grad_needed({&x});
   std::shared_ptr<Storage> switches;

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -15,6 +16,15 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
   check(options.p == 1 || options.p == 2, op, "p must be 1 or 2; got {}.", options.p);
   check(!scores.defined() || scores.rank() <= 2, op, "expected scores of shape (N, classes); got shape {}.",
         scores.defined() ? scores.shape() : Shape());
+  if (is_16_bit(scores)) {
+    check_like_or_float32(op, kClassWeights, scores, weight);
+    const auto loss = [&](const Tensor& wide, const Tensor& wide_weight) {
+      MultiMarginOptions wide_options = options;
+      wide_options.weight = wide_weight;
+      return margin_loss(op, wide, targets, wide_options, per_class);
+    };
+    return in_float32(wide_result(scores), loss, scores, weight);
+  }
   MultiMarginGeometry g{class_loss_geometry(op, scores, targets, weight, nullptr), options.p == 2, options.margin, 1};
   if (per_class) g.scale = 1 / static_cast<double>(g.classes);
   Tensor losses = empty_like(scores, {g.count()});
@@ -30,8 +40,7 @@ Tensor margin_loss(const char* op, const Tensor& scores, Tensor targets, const M
   if (!grad_needed({&scores})) return y;
   const bool shared = options.reduction != Reduction::kNone;
   return record(op, y, {&scores}, [=, saved_x = save(scores), saved_w = save(weight)](const Tensor& gy) -> Gradients {
-    const Tensor& x = saved_x.get(op);
-    const Tensor& w = saved_w.get(op);
+    const Tensor x = saved_x.get(op), w = saved_w.get(op);
     Tensor gx = empty_like(x);
     dispatch_floating(gy.dtype(), [&](auto t) {
       using T = decltype(t);

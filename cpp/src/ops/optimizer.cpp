@@ -77,7 +77,7 @@ void Optimizer::set_state(std::vector<State> state) {
         check(tensor.defined() && tensor.shape() == param.shape(), name_,
               "the state \"{}\" of parameter {} must have its shape {}; got {}.", name, i, param.shape(),
               tensor.defined() ? tensor.shape() : Shape());
-        tensor = tensor.detach().to(param.dtype()).to(param.device()).clone();
+        tensor = tensor.detach().to(state_dtype(param)).to(param.device()).clone();
       }
       ++i;
     }
@@ -224,7 +224,8 @@ Tensor squared_norms(std::span<const Tensor> grads, double p) {
   }
   Tensor sums = empty({static_cast<int64_t>(grads.size())}, {DType::kFloat64, device});
   double* sum = sums.data<double>();
-  for (const Tensor& grad : grads) {
+  for (const Tensor& given : grads) {
+    const Tensor grad = given.to(state_dtype(given));
     dispatch_floating(grad.dtype(), [&](auto t) {
       using T = decltype(t);
       kernels<OptimizerKernels<T>>(device).square_sum(grad.numel(), grad.data<T>(), sum++);
@@ -247,9 +248,11 @@ Tensor clip_grad_norm(std::span<const Tensor> params, double max_norm, double no
   kernels<OptimizerKernels<float>>(device).clip_factor(sums.numel(), sums.data<double>(), max_norm, norm.data<double>(),
                                                        factor.data<double>());
   for (Tensor& grad : grads) {
-    dispatch_floating(grad.dtype(), [&](auto t) {
-      using T = decltype(t);
-      kernels<OptimizerKernels<T>>(device).shrink(grad.numel(), factor.data<double>(), grad.data<T>());
+    change_in_float32(grad, [&](Tensor& values) {
+      dispatch_floating(values.dtype(), [&](auto t) {
+        using T = decltype(t);
+        kernels<OptimizerKernels<T>>(device).shrink(values.numel(), factor.data<double>(), values.data<T>());
+      });
     });
     grad.impl()->storage->bump_version();
   }
@@ -263,10 +266,12 @@ bool unscale_gradients(std::span<const Tensor> params, double factor) {
                             "no parameter of the optimizer has a gradient. Call backward() first.");
   const Device device = grads.front().device();
   Tensor found = zeros({}, {DType::kInt64, device});
+  std::vector<Tensor> values;  // the gradients, or copies in float32
+  for (const Tensor& grad : grads) values.push_back(grad.to(state_dtype(grad)));
   const auto run = [&](auto t) {
     using T = decltype(t);
     std::vector<GradientRun<T>> runs;
-    for (Tensor& grad : grads) {
+    for (Tensor& grad : values) {
       if (grad.dtype() != dtype_of<T>()) continue;
       runs.push_back({grad.data<T>(), grad.numel()});
       grad.impl()->storage->bump_version();
@@ -275,6 +280,9 @@ bool unscale_gradients(std::span<const Tensor> params, double factor) {
   };
   run(float{});
   run(double{});
+  for (size_t i = 0; i < grads.size(); ++i) {
+    if (is_16_bit(grads[i])) grads[i].copy_(values[i]);
+  }
   return found.item() != 0;
 }
 

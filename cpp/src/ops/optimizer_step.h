@@ -15,6 +15,7 @@
 #include "ops/optimizer.h"
 #include "rounding.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx::optim {
 
@@ -50,9 +51,13 @@ inline double step_of(Tensor& step, bool count) {
   return static_cast<double>(*step.data<int64_t>() += count ? 1 : 0);
 }
 
-/// A parameter that has a gradient, and what its step needs.
+/// The dtype of a parameter's state: that in which its step is computed.
+inline DType state_dtype(const Tensor& param) { return is_16_bit(param) ? DType::kFloat32 : param.dtype(); }
+
+/// A parameter that has a gradient, and what its step needs. Of 16-bit ones, param and grad are copies in float32.
 struct Update {
   Tensor param, grad;
+  Tensor narrow;                                 // the parameter itself, if it is of 16 bits
   std::shared_ptr<const MatrixProduct> product;  // which the gradient is; null: its values are in memory
   const Options* options;
   size_t group, index;  // of the group, and of the state
@@ -77,13 +82,15 @@ std::vector<Update> find_updates(const Method<Rule>& method, Optimizer& optimize
       check_like(method.op, "a gradient", param, grad);
       check(grad.shape() == param.shape(), method.op, "expected a gradient of the parameter's shape {}; got {}.",
             param.shape(), grad.shape());
-      Update& update = updates.emplace_back(Update{.param = param,
-                                                   .grad = grad,
-                                                   .product = grad.impl()->storage->product(),
-                                                   .options = &group.options,
-                                                   .group = group_number,
-                                                   .index = index - 1,
-                                                   .names = names});
+      Update& update =
+          updates.emplace_back(Update{.param = is_16_bit(param) ? param.detach().to(state_dtype(param)) : param,
+                                      .grad = grad.to(state_dtype(param)),
+                                      .narrow = is_16_bit(param) ? param.detach() : Tensor(),
+                                      .product = grad.impl()->storage->product(),
+                                      .options = &group.options,
+                                      .group = group_number,
+                                      .index = index - 1,
+                                      .names = names});
       const auto find_or_make = [&](const char* name, const auto& make) {
         const auto found = state.find(name);
         if (found != state.end()) return found->second;
@@ -95,9 +102,9 @@ std::vector<Update> find_updates(const Method<Rule>& method, Optimizer& optimize
       };
       for (size_t i = 0; i < 3; ++i) {
         if (!names[i]) continue;
-        const Tensor& buffer = update.buffers[i] = find_or_make(names[i], [&] { return zeros_like(param); });
+        const Tensor& buffer = update.buffers[i] = find_or_make(names[i], [&] { return zeros_like(update.param); });
         check(
-            buffer.shape() == param.shape() && buffer.dtype() == param.dtype(), "optimizer",
+            buffer.shape() == param.shape() && buffer.dtype() == state_dtype(param), "optimizer",
             "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for "
             "a changed model.",
             param.shape(), param.dtype(), names[i], buffer.shape(), buffer.dtype());
@@ -299,6 +306,9 @@ void run_step(const Method<Rule>& method, Optimizer& optimizer, Select select) {
   const Work<double, Rule> twofold = make_work<double, Rule>(method, updates, live.get());
   run(single);
   run(twofold);
+  for (Update& update : updates) {
+    if (update.narrow.defined()) update.narrow.copy_(update.param);
+  }
   if (capture) capture->live.push_back(std::move(live));
 }
 

@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "ops/random_kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -49,8 +50,28 @@ Philox StreamTapeGuard::next(Device device) {
   return mode_ == Mode::kReplay ? tape_.replay() : tape_.record(draw(outer_, device));
 }
 
+namespace {
+/// The largest number of T below a number.
+template <class T>
+double below(double bound) {
+  const T nearest(bound);
+  if (static_cast<double>(nearest) < bound) return nearest;
+  T result;
+  if (nearest == 0) result.bits = 0x8001;
+  if (nearest != 0) result.bits = static_cast<uint16_t>(nearest.bits + (nearest > 0 ? -1 : 1));
+  return result;
+}
+}  // namespace
+
 void fill_uniform(Tensor& x, double low, double high) {
   check_floating("uniform", x);
+  if (is_16_bit(x)) {
+    const double most = x.dtype() == DType::kFloat16 ? below<float16>(high) : below<bfloat16>(high);
+    return change_in_float32(x, [&](Tensor& wide) {
+      fill_uniform(wide, low, high);
+      if (low < high) wide = clip(wide, std::nullopt, most);  // none may be rounded to the bound
+    });
+  }
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<RandomKernels<T>>(x.device())
@@ -61,6 +82,7 @@ void fill_uniform(Tensor& x, double low, double high) {
 
 void fill_normal(Tensor& x, double mean, double std) {
   check_floating("normal", x);
+  if (is_16_bit(x)) return change_in_float32(x, [&](Tensor& wide) { fill_normal(wide, mean, std); });
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<RandomKernels<T>>(x.device())
@@ -72,7 +94,7 @@ void fill_normal(Tensor& x, double mean, double std) {
 namespace {
 template <class Fill>
 Tensor filled(const char* op, const Shape& shape, const TensorOptions& options, Fill fill) {
-  check(is_floating(options.dtype), op, "random values are float32 or float64; got {}.", options.dtype);
+  check(is_floating(options.dtype), op, "random values are floating-point numbers; got {}.", options.dtype);
   Tensor x = empty(shape, {options.dtype, options.device});
   fill(x);
   return x.set_requires_grad(options.requires_grad);

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -121,6 +122,9 @@ Extreme extreme_run(const char* op, int sign, const Tensor& x, const Run& run) {
 
 Tensor extreme(const char* op, int sign, const Tensor& x, std::span<const int> axes, bool keepdim) {
   check(x.defined(), op, "expected a tensor; got an undefined one.");
+  if (is_16_bit(x)) {
+    return in_float32(x.dtype(), [&](const Tensor& wide) { return extreme(op, sign, wide, axes, keepdim); }, x);
+  }
   const std::vector<Run> runs = runs_of(op, axes, x.rank());
   const bool is_bool = x.dtype() == DType::kBool;
   Tensor y = is_bool ? x.to(DType::kInt64) : x;
@@ -133,6 +137,9 @@ Tensor extreme(const char* op, int sign, const Tensor& x, std::span<const int> a
 
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keepdim) {
   check(x.defined(), "sum", "expected a tensor; got an undefined one.");
+  if (is_16_bit(x)) {
+    return in_float32(wide_result(x), [&](const Tensor& wide) { return sum(wide, axes, keepdim); }, x);
+  }
   const std::vector<Run> runs = runs_of("sum", axes, x.rank());
   Tensor y = x.dtype() == DType::kBool ? x.to(DType::kInt64) : x;
   for (const Run& run : runs) y = sum_run(y, run);
@@ -141,6 +148,7 @@ Tensor sum(const Tensor& x, std::span<const int> axes, bool keepdim) {
 
 Tensor mean(const Tensor& x, std::span<const int> axes, bool keepdim) {
   check(x.defined(), "mean", "expected a tensor; got an undefined one.");
+  if (is_16_bit(x)) return in_float32(x.dtype(), [&](const Tensor& wide) { return mean(wide, axes, keepdim); }, x);
   const Tensor values = is_floating(x.dtype()) ? x : x.to(DType::kFloat32);
   const Tensor total = sum(values, axes, keepdim);
   double count = 1;
@@ -155,6 +163,7 @@ Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdim) {
   check(x.defined(), "argmax", "expected a tensor; got an undefined one.");
   Tensor values = x.detach();
   if (x.dtype() == DType::kBool) values = values.to(DType::kInt64);
+  if (is_16_bit(x)) values = values.to(DType::kFloat32);
   const std::vector<Run> runs =
       axis
           ? std::vector<Run>{{normalize_axis("argmax", *axis, x.rank()), normalize_axis("argmax", *axis, x.rank()) + 1}}

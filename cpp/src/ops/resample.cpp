@@ -9,6 +9,7 @@
 #include "ops/reflect.h"
 #include "parallel.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -74,6 +75,9 @@ void with_kernels(int64_t planes, const AxisMap& h, const AxisMap& w, Device dev
 
 /// Resamples the last two axes of x, seen as (planes, h, w), and records it.
 Tensor resample(const char* op, const Tensor& x, int64_t planes, AxisMap h, AxisMap w, const Shape& shape) {
+  if (is_16_bit(x)) {
+    return in_float32(x.dtype(), [&](const Tensor& wide) { return resample(op, wide, planes, h, w, shape); }, x);
+  }
   Tensor y = empty_like(x, shape);
   if (y.numel() > 0) {
     dispatch_floating(x.dtype(), [&](auto t) {

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "ops/reflect.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
@@ -126,9 +127,28 @@ Tensor Tensor::transpose(int axis0, int axis1) const {
   return record("transpose", y, {this}, [a, b](const Tensor& gy) -> Gradients { return {transposed(gy, a, b)}; });
 }
 
+namespace {
+
+/// The tensors in the widest dtype of theirs; empty if they have one already.
+std::vector<Tensor> in_one_dtype(std::span<const Tensor> tensors) {
+  DType dtype = tensors[0].dtype();
+  for (const Tensor& x : tensors) dtype = x.defined() ? promote_types(dtype, x.dtype()) : dtype;
+  const auto is_narrower = [&](const Tensor& x) { return x.defined() && x.dtype() != dtype; };
+  if (std::none_of(tensors.begin(), tensors.end(), is_narrower)) return {};
+  std::vector<Tensor> result(tensors.begin(), tensors.end());
+  for (Tensor& x : result) {
+    if (is_narrower(x) && are_narrow(x, tensors[0])) x = x.to(dtype);
+  }
+  return result;
+}
+
+}  // namespace
+
 Tensor concat(std::span<const Tensor> tensors, int axis) {
   const char* op = "concat";
   check(!tensors.empty() && tensors[0].defined(), op, "expected at least one tensor; got none.");
+  const std::vector<Tensor> promoted = is_under_autocast(tensors[0]) ? in_one_dtype(tensors) : std::vector<Tensor>();
+  if (!promoted.empty()) tensors = promoted;
   const Tensor& first = tensors[0];
   check(first.rank() > 0, op, "tensors without axes cannot be joined. Use unsqueeze(0).");
   const int at = normalize_axis(op, axis, first.rank());

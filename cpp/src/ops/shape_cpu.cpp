@@ -81,6 +81,7 @@ void copy_typed(const CopyGeometry& g, const T* x, T* y) {
 
 void copy_block(const CopyGeometry& g, int64_t item_bytes, const void* x, void* y) {
   if (item_bytes == 1) return copy_typed(g, static_cast<const uint8_t*>(x), static_cast<uint8_t*>(y));
+  if (item_bytes == 2) return copy_typed(g, static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y));
   if (item_bytes == 4) return copy_typed(g, static_cast<const uint32_t*>(x), static_cast<uint32_t*>(y));
   copy_typed(g, static_cast<const uint64_t*>(x), static_cast<uint64_t*>(y));
 }

@@ -52,6 +52,7 @@ void copy_typed(const CopyGeometry& g, const void* x, void* y) {
 
 void copy_block(const CopyGeometry& g, int64_t item_bytes, const void* x, void* y) {
   if (item_bytes == 1) return copy_typed<uint8_t>(g, x, y);
+  if (item_bytes == 2) return copy_typed<uint16_t>(g, x, y);
   if (item_bytes == 4) return copy_typed<uint32_t>(g, x, y);
   copy_typed<uint64_t>(g, x, y);
 }

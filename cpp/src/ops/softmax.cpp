@@ -5,12 +5,16 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
 
 Tensor softmax(const char* op, bool logarithm, const Tensor& x, int axis) {
   check_floating(op, x);
+  if (is_16_bit(x)) {
+    return in_float32(wide_result(x), [&](const Tensor& wide) { return softmax(op, logarithm, wide, axis); }, x);
+  }
   const int at = x.rank() == 0 && (axis == 0 || axis == -1) ? 0 : normalize_axis(op, axis, x.rank());
   ReduceGeometry g;
   for (int i = 0; i < x.rank(); ++i) (i < at ? g.outer : i == at ? g.length : g.inner) *= x.shape()[i];

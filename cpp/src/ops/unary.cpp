@@ -8,6 +8,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 namespace {
@@ -48,6 +49,11 @@ Tensor unary(UnaryOp op, const char* name, Tensor x, double a, double b) {
   const DType given = x.dtype();
   if (!is_floating(given) && keeps_integers(op)) return of_integers(op, x);
   if (!is_floating(given)) x = x.to(given == DType::kBool ? DType::kFloat32 : DType::kFloat64);
+  if (is_16_bit(x)) {
+    const bool stays_wide = op == UnaryOp::kExp || op == UnaryOp::kLog;
+    return in_float32(
+        stays_wide ? wide_result(x) : given, [&](const Tensor& wide) { return unary(op, name, wide, a, b); }, x);
+  }
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&](auto t) {
     using T = decltype(t);

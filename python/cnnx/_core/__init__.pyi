@@ -60,6 +60,7 @@ __all__: list[str] = [
     "autotune_choices",
     "avg_pool2d",
     "batch_norm",
+    "bfloat16",
     "bool",
     "clear_autotune",
     "clip",
@@ -75,6 +76,7 @@ __all__: list[str] = [
     "dropout2d",
     "empty",
     "exp",
+    "float16",
     "float32",
     "float64",
     "from_dlpack",
@@ -946,7 +948,9 @@ def zeros(
 ) -> Tensor: ...
 
 __version__: str = "0.1.0"
+bfloat16: DType
 bool: DType
+float16: DType
 float32: DType
 float64: DType
 int64: DType

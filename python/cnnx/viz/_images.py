@@ -9,7 +9,7 @@ import numpy as np
 from .. import _core
 from .._arguments import check_module
 from .._core import Module, Tensor
-from .._inputs import input_dtype
+from .._inputs import input_dtype, readable
 from ._figure import Array
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, for torchvision's weights
@@ -31,7 +31,7 @@ def as_array(op: str, what: str, value: object) -> Array:
     if isinstance(value, Tensor):
         if value.device.type == "meta":
             raise ValueError(f'[{op}] {what} must have values; got a tensor on the device "meta".')
-        value = value.detach().numpy()
+        value = readable(value)
     try:
         array = np.asarray(value)
     except ValueError:

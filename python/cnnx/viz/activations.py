@@ -12,6 +12,7 @@ from .. import _core
 from .._arguments import check_integer, check_names
 from .._copies import copy_model
 from .._core import Module, Tensor
+from .._inputs import readable
 from .._modes import no_grad
 from ._figure import BLUE, Array, bare, draw, literal, new_figure
 from ._images import as_batch, as_image, check_model, mosaic, picture
@@ -53,7 +54,7 @@ class _Outputs:
         self.calls[path] = count = self.calls.get(path, 0) + 1
         name = path if count == 1 else f"{path}#{count}"
         self.kinds[name] = kind
-        self.values[name] = outputs[0].detach().numpy().copy()
+        self.values[name] = readable(outputs[0]).copy()
 
 
 def _run(op: str, model: Module, image: object, layers: Sequence[str] | None) -> tuple[_Outputs, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _core
 from .._core import Module, Tensor
+from .._inputs import readable
 from .._modes import enable_grad
 from ..analysis._trace import shape_of
 from ._figure import Array, bare, draw, literal, new_figure
@@ -42,7 +43,7 @@ def _compute(op: str, model: Module, image: object, target: int | None) -> _Sali
         shape = shape_of(scores)
         if len(shape) != 2 or shape[0] != 1:
             raise ValueError(f"[{op}] expected a model with scores (N, classes); got an output of shape {shape}.")
-        chosen = int(scores.detach().numpy()[0].argmax()) if target is None else target
+        chosen = int(readable(scores)[0].argmax()) if target is None else target
         if not isinstance(chosen, int | np.integer) or not 0 <= chosen < shape[1]:
             raise ValueError(f"[{op}] target must be a class from 0 to {shape[1] - 1}; got {target}.")
         of_class = np.arange(shape[1]) == chosen
@@ -51,7 +52,7 @@ def _compute(op: str, model: Module, image: object, target: int | None) -> _Sali
     gradient = x.grad
     if gradient is None:
         raise ValueError(f"[{op}] expected scores that depend on the image; got none that does.")
-    return _Saliency(pixels, np.abs(gradient.numpy()[0]).max(axis=0), int(chosen), score.item(), shape[1])
+    return _Saliency(pixels, np.abs(readable(gradient)[0]).max(axis=0), int(chosen), score.item(), shape[1])
 
 
 def saliency_map(model: Module, image: object, target: int | None = None) -> Array:

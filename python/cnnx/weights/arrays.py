@@ -35,13 +35,13 @@ STORED_TYPES: dict[str, np.dtype[Any]] = {
 
 
 def to_tensor(values: Array) -> Tensor:
-    """A copy as float32, float64, int64 or bool: half precision becomes float32, small integers int64.
+    """A copy as a tensor of the same kind of numbers; small integers become int64.
 
     Raises:
         FileError: for other types and integers of 2^63 and more.
     """
     if values.dtype == STORED_TYPES["bfloat16"]:
-        values = (values["upper"].astype(np.uint32) << 16).view(np.float32)
+        return tensor((values["upper"].astype(np.uint32) << 16).view(np.float32), "bfloat16")
     elif values.dtype == bool and values.size:
         values = values.view(np.uint8) != 0  # a file may hold bytes other than 0 and 1
     elif values.dtype.kind in "iu":
@@ -49,7 +49,7 @@ def to_tensor(values: Array) -> Tensor:
             raise FileError(f"has the integer {values.max()}; the largest here is 2^63 - 1")
         values = values.astype(np.int64)
     elif values.dtype.kind == "f":
-        values = values.astype(np.float64 if values.dtype.itemsize >= 8 else np.float32)
+        values = values.astype(f"f{min(values.dtype.itemsize, 8)}")  # of this machine's byte order
     elif values.dtype != bool:
         raise FileError(f"has values of type {values.dtype}; real numbers and booleans can be read")
     return tensor(np.asarray(values, order="C"))

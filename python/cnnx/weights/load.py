@@ -37,7 +37,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 def read_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[str, Tensor]:
     """The tensors of a file by name: .safetensors, .npz (``numpy.savez``), or .pth, .pt, .bin (``torch.save``).
 
-    Half precision becomes float32, small integers int64. Files of torch.save are read by a reader of cnnx's own that builds
+    Floating-point numbers keep their precision, small integers become int64. Files of torch.save are read by a reader of cnnx's own that builds
     tensors and nothing else: it imports nothing and calls nothing that a file names, so that a file from a stranger cannot
     run code. Whole modules and TorchScript programs are refused, as are files from before torch 1.6.
 
@@ -57,7 +57,7 @@ def read_weights(path: str | os.PathLike[str], key: str | None = None) -> dict[s
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.savez(folder + "/w.npz", weight=np.ones((2, 3), np.float16))
         ...     print(cnnx.read_weights(folder + "/w.npz")["weight"].dtype)
-        float32
+        float16
     """
     file = Path(os.fsdecode(path))
     suffix = file.suffix.lower()

@@ -45,7 +45,7 @@ CASES: list[Case] = [
         ValueError,
         "[GroupNorm] expected an input (N, 8, ...); got (2, 3, 8, 8).",
     ),
-    (lambda: cnnx.GroupNorm(2, 8, dtype="int64"), ValueError, "[GroupNorm] parameters are float32 or float64"),
+    (lambda: cnnx.GroupNorm(2, 8, dtype="int64"), ValueError, "[GroupNorm] parameters are floating-point numbers"),
     (lambda: cnnx.LayerNorm(()), ValueError, "[LayerNorm] normalized_shape needs at least one length; got ()."),
     (lambda: cnnx.LayerNorm((2, 0)), ValueError, "[LayerNorm] normalized_shape must be at least 1; got 0."),
     (lambda: cnnx.LayerNorm(2, eps=-1.0), ValueError, "[LayerNorm] eps must not be negative; got -1."),

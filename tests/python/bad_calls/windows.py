@@ -26,7 +26,7 @@ CASES: list[Case] = [
     ),
     (lambda: F.conv2d(X, W, cnnx.zeros(3)), ValueError, "[conv2d] expected a bias of shape (4,); got (3,)."),
     (lambda: F.conv2d(X, W.to("float64")), ValueError, "[conv2d] expected weight of dtype float32; got float64."),
-    (lambda: F.conv2d(INTS, W), ValueError, "[conv2d] expected float32 or float64; got int64."),
+    (lambda: F.conv2d(INTS, W), ValueError, "[conv2d] expected a floating-point tensor; got int64."),
     (lambda: F.conv2d(X, W, stride=0), ValueError, "[conv2d] stride must be at least 1; got 0"),
     (
         lambda: F.conv2d(X, W, stride=HUGE),
@@ -87,7 +87,7 @@ CASES: list[Case] = [
         ValueError,
         "[max_pool2d] expected images of shape (N, C, H, W); got shape (8, 8).",
     ),
-    (lambda: F.avg_pool2d(INTS, 2), ValueError, "[avg_pool2d] expected float32 or float64; got int64."),
+    (lambda: F.avg_pool2d(INTS, 2), ValueError, "[avg_pool2d] expected a floating-point tensor; got int64."),
     (lambda: F.local_response_norm(X, 0), ValueError, "[local_response_norm] size must be at least 1; got 0."),
     (
         lambda: F.local_response_norm(SCORES, 5),

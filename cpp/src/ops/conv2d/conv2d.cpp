@@ -14,6 +14,7 @@
 #include "ops/unary.h"
 #include "parallel.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
@@ -147,8 +148,16 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const char* op = "conv2d";
   check_floating(op, x);
   check(weight.defined(), op, "expected a weight tensor; got none.");
-  check_like(op, "weight", x, weight);
-  check_like(op, "bias", x, bias);
+  check_factor(op, "weight", x, weight);
+  check_factor(op, "bias", x, bias);
+  check_factor(op, "the residual", x, fusion.residual);
+  if (const auto dtype = narrow_product(x)) {
+    const auto fn = [&](const Tensor& wide_x, const Tensor& wide_weight, const Tensor& wide_bias, const Tensor& scale,
+                        const Tensor& shift, const Tensor& residual) {
+      return conv2d(wide_x, wide_weight, wide_bias, options, {scale, shift, residual, fusion.relu});
+    };
+    return product_in_float32(*dtype, fn, x, weight, bias, fusion.scale, fusion.shift, fusion.residual);
+  }
   Conv2dGeometry g = conv2d_geometry(x.shape(), weight.shape(), options);
   g.precision = compute_precision(x);
   check(!bias.defined() || bias.shape() == Shape{g.out_channels}, op, "expected a bias of shape ({},); got {}.",
@@ -156,7 +165,6 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const Tensor& residual = fusion.residual;
   const Shape shape{g.batch, g.out_channels, g.h.output, g.w.output};
   if (residual.defined()) check_residual(shape, residual.shape());
-  check_like(op, "the residual", x, residual);
   Tensor y = empty_like(x, shape);
   Conv2dGeometry run = g;
   run.is_prepared = stays(weight);

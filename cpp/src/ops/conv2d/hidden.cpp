@@ -37,8 +37,8 @@ bool HiddenConv::takes_blocks() const {
 
 std::optional<HiddenConv> find_hidden_conv(const Tensor& x, const Shape& shape, const Tensor& weight,
                                            const Tensor& bias, const ConvOptions& options) {
-  if (!x.defined() || x.device().is_cuda() || !is_floating(x.dtype()) || is_autotune_enabled() ||
-      workspace_limit() != kNoWorkspaceLimit) {
+  if (!x.defined() || x.device().is_cuda() || !is_floating(x.dtype()) || is_16_bit(x.dtype()) ||
+      is_autotune_enabled() || workspace_limit() != kNoWorkspaceLimit) {
     return {};
   }
   if (shape.rank() != 4 || !is_like(weight, x) || weight.rank() != 4 ||
