@@ -24,7 +24,9 @@ template <class Field>
 void mute_field(Field&) {}
 template <class R, class... Args>
 void mute_field(R (*&kernel)(Args...)) {
-  if constexpr ((kIsBuffer<Args> || ...)) kernel = [](Args...) { return R(); };
+  if constexpr ((kIsBuffer<Args> || ...)) {
+    if (kernel) kernel = [](Args...) { return R(); };  // null says that there is none
+  }
 }
 
 struct AnyField {
