@@ -39,11 +39,8 @@ struct SmallPlan {
   int64_t panel_values() const { return g.filter_size() * kLanes<T>; }
   int64_t packed_values() const { return g.groups * panels * panel_values(); }
   int64_t sum_values() const { return round_up(g.output_plane(), kLanes<T>) * kLanes<T>; }
-  int64_t winner_values() const { return (g.h.output / 2) * (g.w.output / 2) * kLanes<T>; }
-  /// The sums of a map, the winners of its pooling, and a copy of an image.
-  int64_t slot_values() const {
-    return sum_values() + winner_values() + (copies ? round_up(g.group_in() * plane, 16) : 0);
-  }
+  /// The sums of a map, and a copy of an image.
+  int64_t slot_values() const { return sum_values() + (copies ? round_up(g.group_in() * plane, 16) : 0); }
   /// Offsets of the taps, which only the loops need: a plan is made for every estimate.
   std::vector<int64_t> taps() const {
     std::vector<int64_t> offsets;
@@ -155,25 +152,23 @@ void prepare(const Conv2dGeometry& g, const T* w, T* prepared) {
   pack(SmallPlan<T>(g), w, prepared);
 }
 
-/// Pools the sums of a map, in place: what becomes of 2x2 of them lies before what is still to be read.
+/// Pools the sums of a map, in place: what becomes of 2x2 of them, each vector perhaps with one of the winners behind
+/// it, lies before what is still to be read.
 template <bool kSwitches, class T>
-void pool_map(const Conv2dGeometry& g, const LaneEpilogue<T>& epilogue, T* sums, T* winners) {
+void pool_map(const Conv2dGeometry& g, const LaneEpilogue<T>& epilogue, T* sums) {
   const int64_t row = g.w.output * kLanes<T>;
   T* to = sums;
   for (int64_t oh = 0; oh + 1 < g.h.output; oh += 2) {
-    for (int64_t ow = 0; ow + 1 < g.w.output; ow += 2, to += kLanes<T>) {
+    for (int64_t ow = 0; ow + 1 < g.w.output; ow += 2) {
       const PooledPixel<T> pixel(sums + oh * row + ow * kLanes<T>, row, kLanes<T>, epilogue);
       store(pixel.best, to);
-      if constexpr (kSwitches) {
-        store(pixel.winner, winners);
-        winners += kLanes<T>;
-      }
+      if constexpr (kSwitches) store(pixel.winner, to += kLanes<T>);
+      to += kLanes<T>;
     }
   }
 }
 
-/// Calls write(first filter, filters, planes of y before its own, sums, room for winners) for the map of each vector of
-/// filters.
+/// Calls write(first filter, filters, planes of y before its own, sums) for the map of each vector of filters.
 template <class T, class F>
 void run(const Conv2dGeometry& g, const T* x, const T* w, void* workspace, const F& write) {
   constexpr double kWorthwhile = 1 << 19;  // multiply-adds that pay for waking a thread
@@ -192,15 +187,14 @@ void run(const Conv2dGeometry& g, const T* x, const T* w, void* workspace, const
     T* const sums = slots + slot * p.slot_values();
     const T* image = x + unit * g.group_in() * g.input_plane();
     if (p.copies) {
-      T* const copy = sums + p.sum_values() + p.winner_values();
+      T* const copy = sums + p.sum_values();
       for (int64_t c = 0; c < g.group_in(); ++c) copy_padded(p.padded, image + c * g.input_plane(), copy + c * p.plane);
       image = copy;
     }
     for (int64_t panel = run * p.run; panel < std::min(p.panels, (run + 1) * p.run); ++panel) {
       const int64_t k = panel * kLanes<T>;
       sum_map(p, taps, w + (group * p.panels + panel) * p.panel_values(), image, sums);
-      write(group * g.group_out() + k, std::min<int64_t>(kLanes<T>, g.group_out() - k), unit * g.group_out() + k, sums,
-            sums + p.sum_values());
+      write(group * g.group_out() + k, std::min<int64_t>(kLanes<T>, g.group_out() - k), unit * g.group_out() + k, sums);
     }
   });
 }
@@ -208,7 +202,7 @@ void run(const Conv2dGeometry& g, const T* x, const T* w, void* workspace, const
 template <class T>
 void forward(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y, void* workspace) {
   const int64_t plane = g.output_plane();
-  run(g, x, w, workspace, [&](int64_t k, int64_t filters, int64_t planes, const T* sums, T*) {
+  run(g, x, w, workspace, [&](int64_t k, int64_t filters, int64_t planes, const T* sums) {
     write_transposed(sums, int64_t{kLanes<T>}, filters, 0, plane, plane, epilogue.at(k, planes * plane),
                      y + planes * plane);
   });
@@ -218,13 +212,12 @@ template <class T>
 void forward_pooled(const Conv2dGeometry& g, const T* x, const T* w, const ConvEpilogue<T>& epilogue, T* y,
                     uint8_t* switches, void* workspace) {
   const int64_t plane = (g.h.output / 2) * (g.w.output / 2);
-  run(g, x, w, workspace, [&](int64_t k, int64_t filters, int64_t planes, T* sums, T* winners) {
+  run(g, x, w, workspace, [&](int64_t k, int64_t filters, int64_t planes, T* sums) {
     const LaneEpilogue<T> lanes(epilogue.at(k, 0), filters);
-    (switches ? pool_map<true, T> : pool_map<false, T>)(g, lanes, sums, winners);
-    write_transposed(sums, int64_t{kLanes<T>}, filters, 0, plane, plane, {}, y + planes * plane);
-    if (switches) {
-      write_transposed_bytes(winners, int64_t{kLanes<T>}, filters, plane, plane, switches + planes * plane);
-    }
+    const int64_t step = switches ? 2 * kLanes<T> : kLanes<T>;
+    (switches ? pool_map<true, T> : pool_map<false, T>)(g, lanes, sums);
+    write_transposed(sums, step, filters, 0, plane, plane, {}, y + planes * plane);
+    if (switches) write_transposed_bytes(sums + kLanes<T>, step, filters, plane, plane, switches + planes * plane);
   });
 }
 

@@ -159,7 +159,7 @@ struct PooledBands {
     // Vectors of sums, and what pooling reads behind a row.
     sum_step = round_up(rows * pitch, kLanes<T>) + 2 * kLanes<T>;
   }
-  static constexpr int64_t kLongestBand = 1 << 10;
+  static constexpr int64_t kLongestBand = (1 << 12) / static_cast<int64_t>(sizeof(T));  // values of a filter
 
   int64_t rows, count;  // `rows` is even
   int64_t sum_step;     // from one filter's sums to the next one's
