@@ -201,7 +201,7 @@ void bind_sources(py::module_& m) {
 Args:
     data: a number, nested sequence, NumPy array or tensor.
     dtype: float32, float64, float16, bfloat16, int64 or bool. Default: Python floats become float32, arrays keep their kind (all integers
-        become int64, float16 becomes float32).
+        become int64).
     device: "cpu" or "cuda".
     requires_grad: record operations on it for backward().
 

@@ -97,9 +97,9 @@ void set_anywhere(Tensor& x, const py::object& key, const Tensor& value) {
     throw std::runtime_error("[setitem] with gradients, only ints, slices, ... and None name what is written; got " +
                              py::repr(key).cast<std::string>() + ". Do it under no_grad(), or multiply by a mask.");
   }
-  const Tensor host = on_host(x);
-  array_from_tensor(host)[with_arrays(key)] = array_from_tensor(value);
-  if (x.device() == Device()) {
+  const Tensor host = for_numpy(on_host(x));
+  array_from_tensor(host)[with_arrays(key)] = array_from_tensor(for_numpy(value));
+  if (x.device() == Device() && x.dtype() == host.dtype()) {
     note_write(x);
   } else {
     without_gil([&] { x.copy_(host); });

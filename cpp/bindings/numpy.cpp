@@ -68,7 +68,7 @@ Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype) {
   const DType natural = natural_dtype(array);  // refuses text, objects, complex numbers
   const DType target = dtype.value_or(natural);
   if (target == DType::kBFloat16) {  // rounded once, from the array's own values
-    const Tensor values = tensor_from_array(array, natural);
+    const Tensor values = tensor_from_array(array, natural == DType::kInt64 ? DType::kFloat64 : natural);
     return without_gil([&] { return values.to(target); });
   }
   if (target == DType::kInt64 && array.dtype().kind() == 'u' && array.dtype().itemsize() == 8 && array.size() > 0) {

@@ -18,9 +18,8 @@ std::string trouble(const Tensor& x) {
   if (!x.defined() || !is_floating(x.dtype()) || x.device().is_meta()) return {};
   int64_t nan = 0, infinite = 0;
   dispatch_floating(x.dtype(), [&](auto t) {
-    Tensor host = x.detach().to(Device());
-    if (is_16_bit(host)) host = host.to(DType::kFloat32);
-    const auto* values = host.data<decltype(t)>();
+    const Tensor host = x.detach().to(Device()), wide = is_16_bit(host) ? host.to(DType::kFloat32) : host;
+    const auto* values = wide.data<decltype(t)>();
     for (int64_t i = 0; i < x.numel(); ++i) {
       nan += std::isnan(values[i]);
       infinite += std::isinf(values[i]);

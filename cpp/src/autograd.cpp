@@ -128,14 +128,15 @@ Node::~Node() {
 
 Saved::Saved(const Tensor& tensor) {
   if (!tensor.defined()) return;
-  tensor_ = Widening::current() ? Widening::current()->to_keep(tensor) : tensor.detach();
+  Widening* const widening = Widening::current();
+  tensor_ = widening ? widening->to_keep(tensor) : tensor.detach();
   dtype_ = tensor.dtype();
   version_ = tensor_.impl()->storage->version();
 }
 
 bool Saved::unchanged() const { return !defined() || tensor_.impl()->storage->version() == version_; }
 
-Tensor Saved::get(const char* op) const {
+const Tensor Saved::get(const char* op) const {
   check<std::runtime_error>(
       unchanged(), "backward",
       "a value that the gradient of {} needs was changed in place after the forward pass. Run backward "

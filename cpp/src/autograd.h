@@ -35,8 +35,8 @@ class Saved {
   Saved() = default;
   explicit Saved(const Tensor& tensor);
   /// Raises std::runtime_error if the buffer has been written to since. What was saved of a float32 copy is copied
-  /// anew.
-  Tensor get(const char* op) const;
+  /// anew. Const, so that its values are not taken for written to.
+  const Tensor get(const char* op) const;
   bool unchanged() const;
   bool defined() const { return tensor_.defined(); }
 

@@ -46,9 +46,15 @@ Tensor Widening::rounded(Tensor y, DType dtype) {
   return record(op, result, {&y}, [from](const Tensor& gy) -> Gradients { return {gy.to(from)}; });
 }
 
+const Widening::Copy* Widening::find(const Tensor& wide) const {
+  const auto found =
+      std::find_if(copies_.begin(), copies_.end(), [&](const Copy& copy) { return share_memory(copy.wide, wide); });
+  return found == copies_.end() ? nullptr : &*found;
+}
+
 Tensor Widening::to_keep(const Tensor& x) {
-  for (const Copy& copy : copies_) {
-    if (share_memory(copy.wide, x)) return make_tensor(copy.original.impl()->storage, x.shape(), copy.original.dtype());
+  if (const Copy* const copy = find(x)) {
+    return make_tensor(copy->original.impl()->storage, x.shape(), copy->original.dtype());
   }
   return kept_.emplace_back(x.detach());
 }
@@ -73,7 +79,8 @@ void check_factor(std::string_view op, const char* name, const Tensor& x, const 
 
 void check_like_or_float32(std::string_view op, const char* name, const Tensor& x, const Tensor& parameter) {
   const bool is_wider = is_16_bit(x) && parameter.defined() && parameter.dtype() == DType::kFloat32;
-  return is_wider ? check_same_device(op, x, parameter) : check_like(op, name, x, parameter);
+  if (is_wider) return check_same_device(op, x, parameter);
+  check_like(op, name, x, parameter);
 }
 
 bool are_narrow(const Tensor& a, const Tensor& b) { return is_narrow(a.dtype()) && is_narrow(b.dtype()); }

@@ -29,6 +29,8 @@ class Widening {
   /// The innermost one, or null.
   static Widening* current();
 
+  /// Whether the tensor is one of its copies.
+  bool made(const Tensor& x) const { return find(x) != nullptr; }
   /// The tensor, or the copy if it is of 16 bits.
   Tensor widened(const Tensor& x);
   /// The result, rounded if its dtype is another one.
@@ -40,6 +42,8 @@ class Widening {
   struct Copy {
     Tensor original, wide;
   };
+  const Copy* find(const Tensor& wide) const;  // null if there is none
+
   std::vector<Copy> copies_;
   std::vector<Tensor> kept_;  // of other tensors: one may turn out to be the result
   Widening* const outer_;

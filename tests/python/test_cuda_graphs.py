@@ -225,10 +225,14 @@ def test_training_steps_that_would_go_wrong_are_refused():
     run(x)
     assert (np.array(w.detach()) != before).all()
 
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_gradients_accumulate_in_a_graph(dtype):
+    w, x = cnnx.ones(3, device="cuda", dtype=dtype, requires_grad=True), cnnx.ones(3, device="cuda", dtype=dtype)
+
     def accumulate(x):
         (w * x).sum().backward()
 
-    w.grad = None
     kept = []
     run = cnnx.cuda.graph(accumulate)
     run(x)

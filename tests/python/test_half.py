@@ -353,6 +353,17 @@ def test_in_place(dtype):
 
 
 @both
+def test_writes_by_rows_and_masks(dtype):
+    x = cnnx.arange(4).to(dtype)
+    x[x > 2] = 7
+    x[cnnx.tensor([0, 1])] = cnnx.tensor([0.5, 1.5], dtype=dtype)
+    assert (x.dtype.name, x.tolist()) == (dtype, [0.5, 1.5, 2.0, 7.0])
+    wide = cnnx.zeros(4)
+    wide[x < 2] = x[:2]
+    assert wide.tolist() == [0.5, 1.5, 0.0, 0.0]
+
+
+@both
 def test_argmax_and_comparisons(dtype):
     x = narrow(randoms(1, (5, 7))[0], dtype)
     assert x.argmax(1).tolist() == values(x).argmax(1).tolist()
@@ -567,6 +578,19 @@ def test_steps_are_computed_in_float32(name, options, dtype):
     again.load_state_dict(optimizer.state_dict())
     for step in (optimizer.step, again.step):
         step()
+
+
+@both
+def test_a_step_copies_some_parameters_at_a_time(dtype):
+    parameters = [cnnx.Parameter(cnnx.ones(1 << 21, dtype=dtype)) for _ in range(8)]
+    for parameter in parameters:
+        parameter.grad = cnnx.ones(1 << 21, dtype=dtype)
+    optimizer = cnnx.optim.SGD(parameters, lr=0.5)
+    before = cnnx.memory.current()
+    cnnx.memory.reset_peak()
+    optimizer.step()
+    assert cnnx.memory.peak() - before <= 2 * 2 * 4 << 21  # two parameters and their gradients in float32
+    assert all(parameter.detach().mean().item() == 0.5 for parameter in parameters)
 
 
 def test_a_step_of_several_dtypes():

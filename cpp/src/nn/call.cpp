@@ -42,7 +42,7 @@ class FoundBuffer {
 
   /// The values as the first run found them. Raises std::runtime_error if they are lost.
   Tensor found(const char* op) const {
-    const Tensor& kept = saved_.get(op);
+    const Tensor kept = saved_.get(op);
     return is_copy_ && kept.defined() ? kept.clone() : original_;
   }
   /// What the module has now, whatever this thread sees.

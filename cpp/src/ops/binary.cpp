@@ -262,8 +262,12 @@ Tensor compare(Comparison comparison, const Tensor& a, const Tensor& b) {
 }
 
 Tensor accumulate(Tensor a, const Tensor& b) {
-  if (!is_ours(a) || is_16_bit(a)) return add(a, b);
+  if (!is_ours(a)) return add(a, b);
   if (a.numel() == 0) return a;
+  if (is_16_bit(a)) {
+    a.detach().copy_(add(a, b));
+    return a;
+  }
   dispatch_floating(a.dtype(), [&](auto t) {
     using T = decltype(t);
     kernels<BinaryKernels<T>>(a.device())

@@ -54,10 +54,9 @@ inline double step_of(Tensor& step, bool count) {
 /// The dtype of a parameter's state: that in which its step is computed.
 inline DType state_dtype(const Tensor& param) { return is_16_bit(param) ? DType::kFloat32 : param.dtype(); }
 
-/// A parameter that has a gradient, and what its step needs. Of 16-bit ones, param and grad are copies in float32.
+/// A parameter that has a gradient, and what its step needs.
 struct Update {
   Tensor param, grad;
-  Tensor narrow;                                 // the parameter itself, if it is of 16 bits
   std::shared_ptr<const MatrixProduct> product;  // which the gradient is; null: its values are in memory
   const Options* options;
   size_t group, index;  // of the group, and of the state
@@ -82,15 +81,13 @@ std::vector<Update> find_updates(const Method<Rule>& method, Optimizer& optimize
       check_like(method.op, "a gradient", param, grad);
       check(grad.shape() == param.shape(), method.op, "expected a gradient of the parameter's shape {}; got {}.",
             param.shape(), grad.shape());
-      Update& update =
-          updates.emplace_back(Update{.param = is_16_bit(param) ? param.detach().to(state_dtype(param)) : param,
-                                      .grad = grad.to(state_dtype(param)),
-                                      .narrow = is_16_bit(param) ? param.detach() : Tensor(),
-                                      .product = grad.impl()->storage->product(),
-                                      .options = &group.options,
-                                      .group = group_number,
-                                      .index = index - 1,
-                                      .names = names});
+      Update& update = updates.emplace_back(Update{.param = param,
+                                                   .grad = grad,
+                                                   .product = grad.impl()->storage->product(),
+                                                   .options = &group.options,
+                                                   .group = group_number,
+                                                   .index = index - 1,
+                                                   .names = names});
       const auto find_or_make = [&](const char* name, const auto& make) {
         const auto found = state.find(name);
         if (found != state.end()) return found->second;
@@ -102,7 +99,9 @@ std::vector<Update> find_updates(const Method<Rule>& method, Optimizer& optimize
       };
       for (size_t i = 0; i < 3; ++i) {
         if (!names[i]) continue;
-        const Tensor& buffer = update.buffers[i] = find_or_make(names[i], [&] { return zeros_like(update.param); });
+        const Tensor& buffer = update.buffers[i] = find_or_make(names[i], [&] {
+          return is_16_bit(param) ? zeros(param.shape(), {state_dtype(param), param.device()}) : zeros_like(param);
+        });
         check(
             buffer.shape() == param.shape() && buffer.dtype() == state_dtype(param), "optimizer",
             "a parameter of shape {} and dtype {} has state \"{}\" of shape {} and dtype {}. Make a new optimizer for "
@@ -284,6 +283,27 @@ Work<T, Rule> make_work(const Method<Rule>& method, std::span<Update> updates, L
   return work;
 }
 
+/// Calls fn(updates) for those of 16-bit parameters, some at a time with copies in float32, and rounds what it changed.
+template <class F>
+void for_each_widened(std::span<const Update> updates, const F& fn) {
+  constexpr int64_t kValues = 1 << 22;
+  for (size_t i = 0; i < updates.size();) {
+    std::vector<Update> wide;
+    std::vector<Tensor> originals;
+    for (int64_t values = 0; i < updates.size() && values < kValues; ++i) {
+      const Update& update = updates[i];
+      if (!is_16_bit(update.param)) continue;
+      values += update.param.numel();
+      originals.push_back(update.param.detach());
+      wide.push_back(update);
+      wide.back().param = originals.back().to(state_dtype(update.param));
+      wide.back().grad = update.grad.to(state_dtype(update.param));
+    }
+    if (!wide.empty()) fn(std::span(wide));
+    for (size_t j = 0; j < wide.size(); ++j) originals[j].copy_(wide[j].param);
+  }
+}
+
 /// Runs the kernel that `select` picks from the table, for the parameters of each dtype.
 template <class Rule, class Select>
 void run_step(const Method<Rule>& method, Optimizer& optimizer, Select select) {
@@ -306,9 +326,7 @@ void run_step(const Method<Rule>& method, Optimizer& optimizer, Select select) {
   const Work<double, Rule> twofold = make_work<double, Rule>(method, updates, live.get());
   run(single);
   run(twofold);
-  for (Update& update : updates) {
-    if (update.narrow.defined()) update.narrow.copy_(update.param);
-  }
+  for_each_widened(updates, [&](std::span<Update> wide) { run(make_work<float, Rule>(method, wide, live.get())); });
   if (capture) capture->live.push_back(std::move(live));
 }
 

@@ -3,12 +3,15 @@
 
 #include "ops/conv2d/conv2d.h"
 #include "tensor_impl.h"
+#include "widening.h"
 
 namespace cnnx {
 
 /// Whether the weight is likely to be the same in the next call.
 inline bool stays(const Tensor& weight) {
-  return (!is_grad_enabled() || !weight.requires_grad()) && !weight.impl()->storage->may_change_unseen();
+  const Widening* const widening = Widening::current();
+  return !(widening && widening->made(weight)) && (!is_grad_enabled() || !weight.requires_grad()) &&
+         !weight.impl()->storage->may_change_unseen();
 }
 
 /// The weight in the algorithm's own order, made once and kept with the weight's buffer while its values stay the same.
