@@ -20,6 +20,7 @@ Tensor operand(const Tensor& x, py::handle other) {
   if (PyFloat_Check(other.ptr())) {
     return full({}, other.cast<double>(), {is_floating(own) ? own : DType::kFloat32, x.device()});
   }
+  if (const Tensor y = tensor_from_bfloat16(other); y.defined()) return without_gil([&] { return y.to(x.device()); });
   if (py::hasattr(other, "__array__")) {
     const Tensor y = tensor_from_array(as_array(other), std::nullopt);
     return without_gil([&] { return y.to(x.device()); });

@@ -10,6 +10,8 @@ Tensor create(py::handle values, std::optional<DTypeArg> dtype, std::optional<De
   if (py::isinstance<Tensor>(values)) {
     const auto source = values.cast<Tensor>().detach();
     result = without_gil([&] { return target && *target != source.dtype() ? source.to(*target) : source.clone(); });
+  } else if (result = tensor_from_bfloat16(values); result.defined()) {
+    if (target) result = without_gil([&] { return result.to(*target); });
   } else {
     const bool typed = py::hasattr(values, "dtype");
     const py::array array = as_array(values);

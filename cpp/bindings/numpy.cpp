@@ -118,6 +118,15 @@ py::array array_from_tensor(const Tensor& tensor) {
   return py::array(dtype, shape, values, owner);
 }
 
+Tensor tensor_from_bfloat16(py::handle values) {
+  if (std::string_view(Py_TYPE(values.ptr())->tp_name) == "numpy.ndarray" || !py::hasattr(values, "__dlpack__") ||
+      !py::hasattr(values, "dtype") || !py::str(values.attr("dtype")).cast<std::string>().ends_with("bfloat16")) {
+    return {};
+  }
+  const Tensor shared = from_dlpack(py::reinterpret_borrow<py::object>(values));
+  return without_gil([&] { return shared.clone(); });
+}
+
 py::array as_array(py::handle values) { return numpy().asarray(values); }
 
 Tensor rows_of_mask(const Tensor& mask) {

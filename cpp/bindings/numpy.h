@@ -16,6 +16,8 @@ Shape shape_argument(const py::args& args);
 
 /// Raises TypeError for bfloat16.
 py::dtype numpy_dtype(DType dtype);
+/// Copies what another library has in bfloat16, which NumPy cannot take; an undefined tensor for anything else.
+Tensor tensor_from_bfloat16(py::handle values);
 /// Copies an array into a new tensor. Without a dtype, floating arrays keep theirs, integers become int64, booleans
 /// stay.
 Tensor tensor_from_array(const py::array& array, std::optional<DType> dtype);

@@ -293,7 +293,8 @@ def info(model: ModelArgument) -> None:
     net = cnnx.load(model)
     _say(repr(net))
     count = sum(parameter.numel() for parameter in net.parameters())
-    _say(f"{count:,} parameters, {count * 4 / 2**20:.2f} MiB")
+    size = sum(parameter.numel() * parameter.dtype.itemsize for parameter in net.parameters())
+    _say(f"{count:,} parameters, {size / 2**20:.2f} MiB")
     try:
         form = InputFormat.of_file(model)
     except ValueError:

@@ -213,6 +213,20 @@ def test_dlpack_shares_memory_both_ways(dtype):
     assert back.data_ptr() == theirs.data_ptr()
 
 
+@needs_torch
+def test_tensors_of_other_libraries_that_numpy_cannot_take():
+    theirs = torch.tensor([1.0, 2.5], dtype=torch.bfloat16)
+    ours = cnnx.tensor(theirs)
+    theirs[0] = 9
+    assert (ours.dtype.name, ours.tolist()) == ("bfloat16", [1.0, 2.5])
+    assert cnnx.tensor(theirs, dtype="float64").tolist() == [9.0, 2.5]
+    total = cnnx.ones(2) + theirs
+    assert (total.dtype.name, total.tolist()) == ("float32", [10.0, 3.5])
+    layer = cnnx.Linear(2, 2)
+    layer.load_state_dict(torch.nn.Linear(2, 2).to(torch.bfloat16).state_dict())
+    assert layer.weight.dtype == "float32"
+
+
 @both
 def test_copies_and_pickles(dtype, patterns):
     x = from_bits(patterns, dtype)

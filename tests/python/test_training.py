@@ -269,6 +269,11 @@ def test_train_evaluate_info_on_the_digits(tmp_path):
     information = _run("info", path).stdout
     assert "Conv2d(1, 32" in information
     assert "input 1 x 8 x 8; classes: 0, 1, 2" in information
+    count = sum(p.numel() for p in cnnx.load(path).parameters())
+    assert f"{count:,} parameters, {count * 4 / 2**20:.2f} MiB" in information
+    narrow = tmp_path / "narrow.safetensors"
+    cnnx.save(cnnx.load(path).to("bfloat16"), narrow)
+    assert f"{count:,} parameters, {count * 2 / 2**20:.2f} MiB" in _run("info", narrow).stdout
     again = tmp_path / "again.safetensors"
     _run("train", "--out", again, "--epochs", 8, "--threads", 1)
     assert again.read_bytes() == path.read_bytes()
