@@ -99,9 +99,10 @@ __global__ void __launch_bounds__(kThreads) weight_kernel(Rows<T> rows, int64_t 
   for_each_slice<kLanes>(weights, [&](int64_t weight, int lane, bool) {
     T product = 0, sum = 0;
     for (int64_t n = 0; n < batch; ++n) {
-      const int64_t first = (n * weights + weight) * rows.plane;
+      const int64_t first = (n * weights + weight) * rows.plane, row = rows.per_row.divide(first);
+      const T mean = rows.mean[row], deviation = rows.deviation(row);
       for (int64_t i = first + lane; i < first + rows.plane; i += kLanes) {
-        product += gy[i] * rows.normalized(i);
+        product += gy[i] * ((rows.x[i] - mean) * deviation);
         sum += gy[i];
       }
     }
