@@ -205,6 +205,14 @@ def test_lengths_that_fours_do_and_do_not_divide(size, dtype):
 
 
 @needs_cuda
+@pytest.mark.parametrize("shape", [(2, 4, 0, 3), (0, 4, 3, 3)])
+def test_group_norm_without_values(shape):
+    x, w, b = (cnnx.ones(*s, device="cuda", requires_grad=True) for s in (shape, (4,), (4,)))
+    F.group_norm(x, 2, w, b).sum().backward()
+    assert (x.grad.shape, w.grad.tolist(), b.grad.tolist()) == (shape, [0] * 4, [0] * 4)
+
+
+@needs_cuda
 def test_empty_tensors_with_long_axes(dtype):
     (x,) = randoms(6, (0, 1, 2**16, 2**16))
     on_both(lambda x: F.max_pool2d(x, 2) + F.avg_pool2d(x, 2), [x], dtype)

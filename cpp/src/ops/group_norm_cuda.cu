@@ -32,10 +32,10 @@ __global__ void __launch_bounds__(kThreads) row_statistics(int64_t length, const
 template <class T>
 struct Rows {
   Rows(const GroupNormGeometry& g, const T* values, const T* means, const T* variances, const T* weights)
-      : length(std::max<int64_t>(1, g.row_values())),
-        plane(std::max<int64_t>(1, g.plane)),
-        per_row(length),
-        per_plane(plane),
+      : length(g.row_values()),
+        plane(g.plane),
+        per_row(std::max<int64_t>(1, length)),
+        per_plane(std::max<int64_t>(1, plane)),
         per_image(g.groups),
         groups(g.groups),
         channels(g.channels),
