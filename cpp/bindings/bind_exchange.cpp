@@ -68,8 +68,7 @@ void bind_exchange(TensorClass& cls) {
   bind_copies(cls);
   cls.def("numpy", array_from_tensor,
           "A NumPy array on the same memory (a copy from the GPU). Writing to it bypasses the tape. TypeError for "
-          "bfloat16, "
-          "which NumPy lacks: use to(\"float32\").numpy().")
+          "bfloat16, which NumPy lacks: use to(\"float32\").numpy().")
       .def("__array__", as_numpy, py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
           "__dlpack__",

@@ -12,7 +12,7 @@ namespace {
 
 thread_local Widening* innermost = nullptr;
 
-bool is_narrow(DType dtype) { return is_16_bit(dtype) || dtype == DType::kFloat32; }
+bool is_at_most_float32(DType dtype) { return is_16_bit(dtype) || dtype == DType::kFloat32; }
 
 bool share_memory(const Tensor& a, const Tensor& b) { return a.impl()->storage == b.impl()->storage; }
 
@@ -62,7 +62,7 @@ Tensor Widening::to_keep(const Tensor& x) {
 bool is_under_autocast(const Tensor& x) {
   const Precision precision = autocast_precision();
   return (precision == Precision::kBFloat16 || precision == Precision::kFloat16) && !innermost &&
-         x.device().is_cuda() && is_narrow(x.dtype());
+         x.device().is_cuda() && is_at_most_float32(x.dtype());
 }
 
 std::optional<DType> narrow_product(const Tensor& x) {
@@ -73,7 +73,8 @@ std::optional<DType> narrow_product(const Tensor& x) {
 DType wide_result(const Tensor& x) { return is_under_autocast(x) ? DType::kFloat32 : x.dtype(); }
 
 void check_factor(std::string_view op, const char* name, const Tensor& x, const Tensor& other) {
-  if (!other.defined() || !is_under_autocast(x) || !is_narrow(other.dtype())) return check_like(op, name, x, other);
+  if (!other.defined() || !is_under_autocast(x) || !is_at_most_float32(other.dtype()))
+    return check_like(op, name, x, other);
   check_same_device(op, x, other);
 }
 
@@ -83,6 +84,8 @@ void check_like_or_float32(std::string_view op, const char* name, const Tensor& 
   check_like(op, name, x, parameter);
 }
 
-bool are_narrow(const Tensor& a, const Tensor& b) { return is_narrow(a.dtype()) && is_narrow(b.dtype()); }
+bool are_at_most_float32(const Tensor& a, const Tensor& b) {
+  return is_at_most_float32(a.dtype()) && is_at_most_float32(b.dtype());
+}
 
 }  // namespace cnnx

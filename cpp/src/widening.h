@@ -86,6 +86,6 @@ void check_factor(std::string_view op, const char* name, const Tensor& x, const 
 /// A parameter that takes no part in a product: check_like(), but float32 goes with 16-bit inputs.
 void check_like_or_float32(std::string_view op, const char* name, const Tensor& x, const Tensor& parameter);
 /// Whether one can be converted to the other's dtype without a word: they are of 16 bits or float32.
-bool are_narrow(const Tensor& a, const Tensor& b);
+bool are_at_most_float32(const Tensor& a, const Tensor& b);
 
 }  // namespace cnnx

@@ -9,8 +9,12 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) 
   constexpr const char* kOp = "mse_loss";
   check_floating(kOp, input);
   check(target.defined(), kOp, "expected a target tensor; got none.");
-  const bool is_mixed = (is_16_bit(input) || is_16_bit(target)) && are_narrow(input, target);
-  is_mixed ? check_same_device(kOp, input, target) : check_like(kOp, "target", input, target);
+  const bool is_mixed = (is_16_bit(input) || is_16_bit(target)) && are_at_most_float32(input, target);
+  if (is_mixed) {
+    check_same_device(kOp, input, target);
+  } else {
+    check_like(kOp, "target", input, target);
+  }
   check(input.shape() == target.shape(), kOp, "expected input and target of one shape; got {} and {}.", input.shape(),
         target.shape());
   if (is_mixed) {

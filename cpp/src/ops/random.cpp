@@ -57,8 +57,7 @@ double below(double bound) {
   const T nearest(bound);
   if (static_cast<double>(nearest) < bound) return nearest;
   T result;
-  if (nearest == 0) result.bits = 0x8001;
-  if (nearest != 0) result.bits = static_cast<uint16_t>(nearest.bits + (nearest > 0 ? -1 : 1));
+  result.bits = nearest == 0 ? uint16_t{0x8001} : static_cast<uint16_t>(nearest.bits + (nearest > 0 ? -1 : 1));
   return result;
 }
 }  // namespace

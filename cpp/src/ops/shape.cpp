@@ -137,7 +137,7 @@ std::vector<Tensor> in_one_dtype(std::span<const Tensor> tensors) {
   if (std::none_of(tensors.begin(), tensors.end(), is_narrower)) return {};
   std::vector<Tensor> result(tensors.begin(), tensors.end());
   for (Tensor& x : result) {
-    if (is_narrower(x) && are_narrow(x, tensors[0])) x = x.to(dtype);
+    if (is_narrower(x) && are_at_most_float32(x, tensors[0])) x = x.to(dtype);
   }
   return result;
 }
